@@ -1,0 +1,47 @@
+"""``python -m components <step> …``: the entry point of every step's container.
+
+One table of steps; a step's module, and with it its heavy libraries, is imported only when asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from components import runtime
+
+#: Step name → module and function.
+STEPS = {
+    "snapshot": "components.snapshot.step:snapshot",
+    "crop": "components.crop.step:crop",
+    "train": "components.train.step:train",
+    "evaluate": "components.evaluate.step:evaluate",
+    "select_best": "components.select_best.step:select_best",
+    "convert": "components.convert.step:convert",
+}
+
+
+def load(name: str) -> runtime.Step:
+    """The function of the step called `name`."""
+    module, function = STEPS[name].split(":")
+    loaded: runtime.Step = getattr(importlib.import_module(module), function)
+    return loaded
+
+
+def main(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(
+            f"{__doc__}\nsteps: {', '.join(STEPS)}\n\npython -m components <step> --help shows a step's flags"
+        )
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in STEPS:
+        print(f"error: there is no step {name!r}; the steps are {', '.join(STEPS)}", file=sys.stderr)
+        return 2
+    runtime.quiet_environment()
+    return runtime.main(name, load(name), rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,227 @@
+"""What the steps hand to each other: crops, the checkpoint index, metrics, the decision, the model.
+
+The formats only: small files, read and written here so that two steps cannot disagree about them.
+Each JSON file carries ``schema``; a reader refuses one that it does not know. The weights
+themselves lie in the object store (`components.storage`); an index says where.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from components.errors import UserError
+
+Split = Literal["train", "reference"]
+SPLITS: tuple[Split, ...] = ("train", "reference")
+
+T = TypeVar("T")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` (a dataclass or plain data) as JSON, atomically; NaN is refused."""
+    data = (
+        dataclasses.asdict(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type)
+        else value
+    )
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_json(path: Path, kind: type[T], schema: int = 1) -> T:
+    """Read a dataclass written by `write_json`.
+
+    Raises:
+        UserError: when the file is missing, is not JSON, or has another schema.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: not found; it should hold a {kind.__name__} written by an earlier step"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read as JSON ({error}); run the step that writes it again"
+        ) from None
+    if not isinstance(data, dict) or data.get("schema") != schema:
+        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        raise UserError(f"{path}: schema {found!r}, expected {schema}; run the step that writes it again")
+    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    try:
+        return kind(**{name: value for name, value in data.items() if name in known})
+    except TypeError as error:
+        raise UserError(f"{path}: not a complete {kind.__name__} ({error})") from None
+
+
+# ---------------------------------------------------------------- crops (crop → train, evaluate)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One square crop around one defect; a line of ``<split>/metadata.jsonl``."""
+
+    file_name: str  #: path of the RGB image, relative to the split's folder
+    text: str  #: the prompt it is trained with
+    defect: str  #: defect class
+    source: str  #: path of the image it was cut from, relative to the data set
+    window: tuple[int, int, int, int]  #: x0, y0, x1, y1 of the crop in the source image, pixels
+    box: tuple[int, int, int, int]  #: x0, y0, x1, y1 of the defect in the crop, pixels
+    mask_file_name: str | None = None  #: 8-bit mask (0 or 255), relative to the split's folder
+
+
+@dataclass(frozen=True)
+class CropSet:
+    """``crops.json``: what the folder holds. Crops themselves are in the splits' metadata."""
+
+    resolution: int  #: side of every crop, pixels
+    classes: list[str]  #: defect classes, sorted
+    prompts: dict[str, str]  #: class → the prompt it is trained with
+    counts: dict[str, dict[str, int]]  #: class → split → number of crops
+    digest: str  #: sha256 over all crops' pixels and metadata
+    dataset: str  #: where the images came from, as the user named it
+    dataset_revision: str  #: digest of the data set's files
+    settings: dict[str, Any] = field(default_factory=dict)  #: the crop settings used
+    schema: int = 1
+
+
+def write_crops(folder: Path, split: Split, crops: Iterable[Crop]) -> None:
+    """Write a split's ``metadata.jsonl`` (Hugging Face *imagefolder* layout)."""
+    (folder / split).mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(dataclasses.asdict(crop), ensure_ascii=False) + "\n" for crop in crops]
+    (folder / split / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def read_crops(folder: Path, split: Split) -> list[Crop]:
+    """A split's crops, in the order written; file names stay relative to ``folder/split``.
+
+    Raises:
+        UserError: when the folder was not written by the crop step.
+    """
+    path = folder / split / "metadata.jsonl"
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [Crop(**{**row, "window": tuple(row["window"]), "box": tuple(row["box"])}) for row in rows]
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; is {folder} the output of the crop step?") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: not the crop step's metadata ({error}); run crop again") from None
+
+
+# ------------------------------------------------- checkpoints (train → evaluate, select_best, convert)
+
+
+@dataclass(frozen=True)
+class CheckpointRef:
+    """One checkpoint. Its weights are the base's with `components` replaced by those at `uri`."""
+
+    step: int
+    uri: str | None  #: tree in the store with the trained components; None at step 0, the base itself
+    components: list[str]  #: sub-folders of a diffusers pipeline that the tree replaces, e.g. ["unet"]
+    images_seen: int = 0
+
+
+@dataclass(frozen=True)
+class CheckpointIndex:
+    """``index.json`` of the train step: every checkpoint of one run, step 0 (the base) first."""
+
+    fingerprint: str  #: digest of crops, settings, base, trainer sources and torch's version
+    base_uri: str  #: tree in the store: a complete diffusers folder of the base model
+    base_model: str  #: the base as the user named it
+    base_revision: str  #: digest of the base's files
+    crops_digest: str
+    resolution: int
+    prompts: dict[str, str]  #: class → prompt
+    checkpoints: list[dict[str, Any]]  #: `CheckpointRef` as data, rising steps
+    settings: dict[str, Any]  #: the train settings used
+    schema: int = 1
+
+    def refs(self) -> list[CheckpointRef]:
+        return [CheckpointRef(**data) for data in self.checkpoints]
+
+
+# ------------------------------------------------------------ metrics (evaluate → select_best, convert)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with what it is worth. `low` and `high` bound a 95 % interval where there is one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None  #: generated images it rests on
+    m: int | None = None  #: real images it rests on
+
+
+@dataclass(frozen=True)
+class CheckpointMetrics:
+    """What was measured of one checkpoint."""
+
+    step: int
+    label: str  #: "step 500", "base" or "published <version>"
+    metrics: dict[str, dict[str, Any]]  #: metric name → `Estimate` as data
+    per_class: dict[str, dict[str, dict[str, Any]]]  #: class → metric name → `Estimate` as data
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """``metrics.json`` of the evaluate step."""
+
+    checkpoints: list[dict[str, Any]]  #: `CheckpointMetrics` as data, rising steps
+    floor: dict[str, dict[str, Any]]  #: metric name → real-against-real `Estimate` as data
+    floor_per_class: dict[str, dict[str, dict[str, Any]]]
+    higher_is_better: dict[str, bool]  #: metric name → direction
+    absent: dict[str, str]  #: metric name → why it was not measured
+    extractor: dict[str, str]  #: name, sha256 of its weights, resizer
+    generation: dict[str, Any]  #: images a class, sampler, steps, guidance, seed
+    crops_digest: str
+    schema: int = 1
+
+    def rows(self) -> list[CheckpointMetrics]:
+        return [CheckpointMetrics(**data) for data in self.checkpoints]
+
+
+# --------------------------------------------------------------- decision and model (select_best → convert)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """``best.json`` of the select_best step: the chosen checkpoint and why."""
+
+    step: int
+    metric: str
+    mode: Literal["min", "max"]
+    chosen: dict[str, Any]  #: `CheckpointMetrics` of the chosen checkpoint as data
+    base: dict[str, Any]  #: `CheckpointMetrics` of step 0 as data
+    floor: dict[str, dict[str, Any]]
+    reasons: list[str]  #: sentences, the decision first
+    improved: bool  #: whether training improved on the base beyond its interval
+    index: dict[str, Any]  #: the `CheckpointIndex` as data
+    crops: dict[str, Any]  #: the `CropSet` counts and prompts, for the model card
+    #: how the measured images were generated (`Metrics.generation`), for the model card
+    generation: dict[str, Any] = field(default_factory=dict)
+    schema: int = 1
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """``model.json`` of the convert step: a reference to the published file, not the file."""
+
+    name: str
+    version: str
+    uri: str  #: tree in the store that holds it
+    file: str  #: name of the weights file in the tree
+    bytes: int
+    sha256: str  #: of the file
+    tensors_digest: str  #: of names, shapes, dtypes and values: equal for equal weights
+    step: int
+    schema: int = 1

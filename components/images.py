@@ -1,0 +1,37 @@
+"""Step name → image reference. The only place that knows what the images are called."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from components.errors import UserError
+
+#: Version of the released images; a cluster profile replaces references by digests.
+VERSION = "0.1.0"
+STEPS = ("snapshot", "crop", "train", "evaluate", "select_best", "convert")
+
+_COMPONENTS = Path(__file__).parent
+
+
+def image(step: str) -> str:
+    """The image of `step` by its release tag."""
+    if step not in STEPS:
+        raise UserError(f"there is no step {step!r}; the steps are {', '.join(STEPS)}")
+    return f"defect-diffusion/{step.replace('_', '-')}:{VERSION}"
+
+
+def source_reference(step: str) -> str:
+    """A reference that carries a digest of the step's sources, for runs without images.
+
+    KFP's local cache keys on the image reference, not on the code: with this one, changed code (the
+    step's folder, the shared modules, the locked versions) is never answered from the cache.
+    """
+    digest = hashlib.sha256()
+    lock = _COMPONENTS.parent / "requirements.lock"
+    shared = [p for p in _COMPONENTS.glob("*.*") if p.name not in ("images.py", "__main__.py", "README.md")]
+    own = (_COMPONENTS / step).rglob("*.py")
+    for path in sorted([*shared, *own, *([lock] if lock.exists() else [])]):
+        digest.update(path.relative_to(_COMPONENTS.parent).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return f"{image(step).partition(':')[0]}@sha256:{digest.hexdigest()}"

@@ -1,0 +1,329 @@
+"""A step's boundary: how a plain function becomes a container's command.
+
+A step is one function whose parameters say by their annotations what they are:
+
+    def crop(config: CropConfig, dataset: str, crops: OutputPath, report: OutputPath) -> Result
+
+    a `Settings` model      the step's settings: a mapping in the ExecutorInput, ``--config`` and ``--set``
+    str, int, float, bool   a parameter
+    InputPath, OutputPath   where an artifact is, or is to be written
+
+Two ways in, the same call:
+
+* ``python -m components crop '{"inputs": …, "outputs": …}'``: KFP's ExecutorInput as JSON, one
+  argument (``{{$}}`` in the component). The ExecutorOutput is written when the step succeeds.
+* ``python -m components crop --dataset DIR --crops DIR …``: flags made from the signature, for
+  plain ``docker run`` and for other workflow engines. Output parameters are printed as JSON.
+
+Formats: ``ExecutorInput`` and ``ExecutorOutput`` of kfp-pipeline-spec's ``pipeline_spec.proto``.
+Not covered: what the steps do, and KFP itself, which is not needed here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import math
+import os
+import signal
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+
+from components.errors import SettingsError, Unavailable, UserError
+from components.settings import Settings, decode
+
+InputPath = Annotated[Path, "input"]
+OutputPath = Annotated[Path, "output"]
+
+# Where KFP's launcher mounts an artifact of each scheme (kfp.dsl.types.artifact_types).
+_MOUNTS = {"gs://": "/gcs/", "minio://": "/minio/", "s3://": "/s3/"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a step gives back beside its files: small values and artifact metadata, for KFP's UI."""
+
+    parameters: dict[str, str | int | float] = field(default_factory=dict)
+    metadata: dict[str, dict[str, str | int | float]] = field(default_factory=dict)
+
+
+Step = Callable[..., "Result | None"]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A step function's parameters, sorted by what they are."""
+
+    settings: dict[str, type[Settings]]
+    parameters: dict[str, type]
+    inputs: list[str]
+    outputs: list[str]
+    defaults: dict[str, Any]
+
+    @classmethod
+    def of(cls, step: Step) -> Signature:
+        """Read a step's signature.
+
+        Raises:
+            TypeError: for a parameter that is none of the kinds above (a defect of the step).
+        """
+        settings: dict[str, type[Settings]] = {}
+        parameters: dict[str, type] = {}
+        inputs, outputs = [], []
+        hints = typing.get_type_hints(step, include_extras=True)
+        declared = inspect.signature(step).parameters
+        for name in declared:
+            hint = hints[name]
+            if hint == InputPath:
+                inputs.append(name)
+            elif hint == OutputPath:
+                outputs.append(name)
+            elif isinstance(hint, type) and issubclass(hint, Settings):
+                settings[name] = hint
+            elif hint in (str, int, float, bool):
+                parameters[name] = hint
+            else:
+                raise TypeError(
+                    f"{step.__name__}: parameter {name}: {hint} is no setting, parameter or artifact"
+                )
+        defaults = {n: p.default for n, p in declared.items() if p.default is not inspect.Parameter.empty}
+        return cls(settings, parameters, inputs, outputs, defaults)
+
+
+def main(name: str, step: Step, arguments: Sequence[str]) -> int:
+    """Run `step` for the command line `arguments`; the exit status (see `components.errors`)."""
+    # Ends the process by an exception, so that temporary files and threads are cleaned up.
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        if len(arguments) == 1 and arguments[0].lstrip().startswith("{"):
+            _run_executor_input(name, step, arguments[0])
+        else:
+            _run_flags(name, step, arguments)
+    except UserError as error:
+        print(f"error: {name}: {error}", file=sys.stderr, flush=True)
+        return error.status
+    except Unavailable as error:
+        print(f"error: {name}: {error}", file=sys.stderr, flush=True)
+        return error.status
+    return 0
+
+
+def _terminated(signum: int, frame: Any) -> None:
+    raise SystemExit(128 + signum)
+
+
+def local_path(uri: str) -> Path:
+    """Where the artifact with this URI is in the container: KFP's mount path, or the path itself."""
+    for scheme, mount in _MOUNTS.items():
+        if uri.startswith(scheme):
+            return Path(mount + uri[len(scheme) :])
+    if "://" in uri:
+        raise UserError(
+            f"artifact {uri}: KFP mounts {', '.join(_MOUNTS)} URIs only; change the pipeline root"
+        )
+    return Path(uri)
+
+
+def _run_executor_input(name: str, step: Step, text: str) -> None:
+    signature = Signature.of(step)
+    try:
+        given = json.loads(text)
+        # Absent, not empty, where a step has none.
+        inputs, outputs = given.get("inputs") or {}, given["outputs"]
+        values = inputs.get("parameterValues") or {}
+        artifacts_in = _artifacts(inputs)
+        artifacts_out = _artifacts(outputs)
+        output_file = Path(outputs["outputFile"])
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"the argument is not a KFP ExecutorInput ({type(error).__name__}: {error})"
+        ) from None
+
+    call: dict[str, Any] = {}
+    problems: list[str] = []
+    for key, model in signature.settings.items():
+        try:
+            call[key] = decode(model, values.get(key), name if key == "config" else key)
+        except SettingsError as error:
+            problems += error.problems
+    for key, kind in signature.parameters.items():
+        if key in values:
+            call[key] = kind(values[key])
+        elif key not in signature.defaults:
+            problems.append(f"parameter {key}: missing from the ExecutorInput")
+    for key, artifacts in [
+        *((k, artifacts_in) for k in signature.inputs),
+        *((k, artifacts_out) for k in signature.outputs),
+    ]:
+        if key in artifacts:
+            call[key] = local_path(artifacts[key]["uri"])
+        elif key not in signature.defaults:
+            problems.append(f"artifact {key}: missing from the ExecutorInput")
+    if problems:
+        raise UserError(*problems)
+
+    result = step(**call) or Result()
+    _check(name, signature, result, call)
+    written = {
+        key: {"artifacts": [{**artifacts_out[key], "metadata": result.metadata.get(key, {})}]}
+        for key in signature.outputs
+    }
+    output_file.parent.mkdir(parents=True, exist_ok=True)
+    output_file.write_text(
+        json.dumps({"parameterValues": result.parameters, "artifacts": written}, allow_nan=False),
+        encoding="utf-8",
+    )
+
+
+def _artifacts(side: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Artifact name → runtime artifact (name, type, uri, metadata) of one side of an ExecutorInput."""
+    return {key: listed["artifacts"][0] for key, listed in (side.get("artifacts") or {}).items()}
+
+
+def _check(name: str, signature: Signature, result: Result, call: Mapping[str, Any]) -> None:
+    """Hold a step to its promise before KFP is told that it succeeded: these are defects of ours."""
+    for key in signature.outputs:
+        if not call[key].exists():
+            raise RuntimeError(f"{name} succeeded but did not write its output {key} at {call[key]}")
+    for artifact, metadata in result.metadata.items():
+        if artifact not in signature.outputs:
+            raise RuntimeError(f"{name} gave metadata for {artifact}, which is none of its outputs")
+        for key, value in metadata.items():
+            # NaN is no JSON; the launcher would fail a finished step over it.
+            if isinstance(value, float) and not math.isfinite(value):
+                raise RuntimeError(f"{name} gave {artifact}.{key} = {value}, which KFP cannot record")
+
+
+def parser(name: str, step: Step) -> argparse.ArgumentParser:
+    """The flags of `step`, made from its signature and documented by it."""
+    signature = Signature.of(step)
+    made = argparse.ArgumentParser(
+        prog=f"python -m components {name}",
+        description=inspect.getdoc(step),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_settings_help(signature),
+        allow_abbrev=False,
+    )
+    made.add_argument("--config", metavar="FILE", type=Path, help="YAML file with the step's settings")
+    made.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override one setting; may be repeated",
+    )
+    for key, kind in signature.parameters.items():
+        made.add_argument(
+            f"--{key}",
+            type=kind,
+            required=key not in signature.defaults,
+            default=signature.defaults.get(key),
+            metavar=kind.__name__.upper(),
+        )
+    for key in signature.inputs:
+        made.add_argument(f"--{key}", type=Path, required=True, metavar="PATH", help="input artifact")
+    for key in signature.outputs:
+        made.add_argument(f"--{key}", type=Path, required=True, metavar="PATH", help="output, written here")
+    return made
+
+
+def _settings_help(signature: Signature) -> str:
+    lines = []
+    for model in signature.settings.values():
+        lines.append("settings (for --config and --set):")
+        for key, info in model.model_fields.items():
+            lines.append(f"  {key} = {info.get_default(call_default_factory=True)!r}")
+            lines.append(f"      {info.description or ''}")
+    return "\n".join(lines)
+
+
+def _run_flags(name: str, step: Step, arguments: Sequence[str]) -> None:
+    signature = Signature.of(step)
+    flags = vars(parser(name, step).parse_args(arguments))
+    settings_file, overrides = flags.pop("config"), flags.pop("set")
+    call: dict[str, Any] = dict(flags)
+    for key, model in signature.settings.items():
+        data = read_yaml(settings_file) if settings_file else {}
+        call[key] = decode(model, override(data, overrides), name)
+    problems = [f"--{k} {call[k]}: not found" for k in signature.inputs if not call[k].exists()]
+    if problems:
+        raise UserError(*problems)
+    result = step(**call) or Result()
+    _check(name, signature, result, call)
+    if result.parameters:
+        print(json.dumps(result.parameters, indent=2))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file whose top level is a mapping.
+
+    Raises:
+        UserError: when it cannot be read, is not YAML (with the line), or is not a mapping.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give a YAML file") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: the top level is a {type(data).__name__}; settings are `key: value` lines")
+    return data
+
+
+def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """`data` with each ``a.b=value`` applied; values are read as YAML, so ``[1, 2]`` is a list.
+
+    Raises:
+        SettingsError: for each assignment without ``=``, with bad YAML, or below a plain value.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(data)) if data else {}
+    problems = []
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        path = key.strip().split(".")
+        if not separator or not all(path):
+            problems.append(
+                f"--set {assignment}: write it as key=value, for example train.max_train_steps=200"
+            )
+            continue
+        try:
+            value = yaml.safe_load(text) if text.strip() else ""
+        except yaml.YAMLError:
+            problems.append(f"--set {assignment}: {text!r} is not a YAML value; quote it")
+            continue
+        target = result
+        for part in path[:-1]:
+            below = target.setdefault(part, {})
+            if not isinstance(below, dict):
+                problems.append(f"--set {assignment}: {part} is a plain value and has nothing below it")
+                break
+            target = below
+        else:
+            target[path[-1]] = value
+    if problems:
+        raise SettingsError(*problems)
+    return result
+
+
+def quiet_environment() -> None:
+    """Keep libraries from reaching out and from drawing bars: a pod's log is no terminal."""
+    for key, value in {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "DIFFUSERS_VERBOSITY": "error",
+        "TOKENIZERS_PARALLELISM": "false",
+        # Idle OpenMP threads that spin take the cores from the store and from the other steps.
+        "OMP_WAIT_POLICY": "passive",
+    }.items():
+        os.environ.setdefault(key, value)

@@ -1,0 +1,85 @@
+"""Typed settings: one pydantic model a step, and every mistake in them reported together.
+
+Covers the base class, decoding of mappings (from YAML, JSON or KFP's ExecutorInput) and the error
+text. Not covered: where settings come from (`pipelines.config`, `components.runtime`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from components.errors import SettingsError
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, no unknown keys, numbers that are finite.
+
+    Whole floats are taken for integers, since a KFP ``dict`` parameter carries every number as a
+    double (7 arrives as 7.0).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def decode(model: type[S], data: Mapping[str, Any] | None, where: str) -> S:
+    """`data` as a `model`; `where` (a file, a flag, a step's name) leads every message.
+
+    Raises:
+        SettingsError: with one line for each unknown key and each wrong value.
+    """
+    try:
+        return model.model_validate(dict(data or {}))
+    except ValidationError as error:
+        raise SettingsError(*problems(model, error, where)) from None
+
+
+def problems(model: type[BaseModel], error: ValidationError, where: str) -> list[str]:
+    """One line a mistake: the key, what is wrong with it and what would be right."""
+    lines = []
+    for mistake in error.errors():
+        path = [str(part) for part in mistake["loc"]]
+        key = ".".join([where, *path]) if where else ".".join(path)
+        if mistake["type"] == "extra_forbidden":
+            known = _known_keys(model, mistake["loc"][:-1])
+            close = difflib.get_close_matches(path[-1], known, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            lines.append(f"{key}: unknown setting; {hint}known here: {', '.join(known)}")
+        elif mistake["type"] == "missing":
+            lines.append(f"{key}: missing; give it a value")
+        else:
+            text = mistake["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+            given = (
+                "" if isinstance(mistake["input"], (dict, BaseModel)) else f" (given: {mistake['input']!r})"
+            )
+            lines.append(f"{key or 'settings'}: {text[0].lower() + text[1:]}{given}")
+    return lines
+
+
+def _known_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    current: Any = model
+    for part in path:
+        field = getattr(current, "model_fields", {}).get(part)
+        current = _model_in(field.annotation) if field else None
+        if current is None:
+            return []
+    return sorted(getattr(current, "model_fields", {}))
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The settings model in an annotation such as ``CropConfig | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        for part in typing.get_args(annotation):
+            if (found := _model_in(part)) is not None:
+                return found
+    return None
