@@ -1,0 +1,168 @@
+"""The user's files, as the steps that read them see them: a local folder or an ``s3://`` prefix.
+
+Covers which files count, the errors of a wrong path, and a local copy of a prefix. Not covered: what
+the files mean (the crop step's formats) and published trees with a manifest (`components.storage`).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from components.errors import UserError
+from components.parallel import parallel
+from components.progress import Progress, log, size
+from components.storage import MANIFEST, Store
+from components.storage.uri import key_problem
+
+_LEFT_BY_DESKTOPS = {"__macosx", "thumbs.db", "desktop.ini"}
+
+
+@dataclass(frozen=True, order=True)
+class File:
+    """One file of a data set."""
+
+    path: str  #: relative to the data set, parts joined by ``/``
+    bytes: int
+    etag: str = ""  #: the store's tag of the content; empty for a local file
+
+
+def is_remote(location: str) -> bool:
+    """Whether `location` is a URI rather than a local path."""
+    return "://" in location
+
+
+def name_of(location: str) -> str:
+    """The last part of a path or URI: what people call the data set."""
+    return (
+        PurePosixPath(location.rstrip("/").split("://", 1)[-1]).name
+        if is_remote(location)
+        else (Path(location).expanduser().resolve().name)
+    )
+
+
+def counts(path: str) -> bool:
+    """Whether a file at this relative path belongs to the data set.
+
+    Hidden files and folders do not, nor does what desktops leave behind (``__MACOSX``, ``Thumbs.db``).
+    """
+    return not any(p.startswith(".") or p.lower() in _LEFT_BY_DESKTOPS for p in path.split("/"))
+
+
+def local_folder(location: str, what: str) -> Path:
+    """The folder at a local path; `what` ("dataset", "base_model") leads every message.
+
+    Raises:
+        UserError: when nothing is there, when it is a file, or when it may not be read.
+    """
+    if not location.strip():
+        raise UserError(f"{what}: empty; give a folder or an s3://bucket/prefix")
+    path = Path(location).expanduser().absolute()
+    try:
+        if not path.exists():
+            raise UserError(
+                f"{what}: {path} does not exist; give an existing folder or an s3://bucket/prefix "
+                "(inside a container only mounted folders are seen)"
+            )
+        if not path.is_dir():
+            raise UserError(f"{what}: {path} is a file; give the folder that holds it")
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise PermissionError
+    except PermissionError:
+        raise UserError(f"{what}: no permission to read {path}; allow it with chmod or run as its owner") from None
+    return path
+
+
+def list_folder(folder: Path, what: str) -> list[File]:
+    """Every file below `folder` that counts, sorted by path. Links are followed, once each.
+
+    Raises:
+        UserError: for an empty folder, unreadable folders and files, broken links (all of them).
+    """
+    problems: list[str] = []
+    found: list[File] = []
+    seen: set[tuple[int, int]] = set()
+
+    def unreadable(error: OSError) -> None:
+        problems.append(f"{what}: {error.filename} cannot be read ({error.strerror}); allow it or move it away")
+
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
+        status = Path(parent).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if counts(name))
+        for name in sorted(names):
+            if not counts(name):
+                continue
+            path = Path(parent) / name
+            if not path.is_file():
+                problems.append(f"{what}: {path} is not a file that can be read (a broken link?); remove it")
+            elif not _is_text(name):
+                problems.append(f"{what}: {parent}/{name!a}: the name is no valid UTF-8; rename it")
+            elif not os.access(path, os.R_OK):
+                problems.append(f"{what}: no permission to read {path}; allow it with chmod")
+            else:
+                found.append(File(path.relative_to(folder).as_posix(), path.stat().st_size))
+    if problems:
+        raise UserError(*problems)
+    if not found:
+        raise UserError(f"{what}: {folder} holds no files (hidden ones do not count); put the data there")
+    return sorted(found)
+
+
+def list_store(store: Store, what: str) -> list[File]:
+    """Every object below the store's prefix that counts, sorted by path.
+
+    Raises:
+        UserError: when there is none.
+    """
+    # A published tree's manifest says when it was made, which is no content.
+    found = sorted(
+        File(o.key, o.bytes, o.etag)
+        for o in store.list()
+        if counts(o.key) and not o.key.endswith("/") and o.key != MANIFEST
+    )
+    if not found:
+        raise UserError(f"{what}: {store.uri} holds no objects; check the bucket and the prefix, or upload the data")
+    return found
+
+
+@contextmanager
+def local_copy(location: str, what: str, workers: int = 8) -> Iterator[Path]:
+    """The data set as a local folder: itself, or a temporary copy of an ``s3://`` prefix.
+
+    The copy lies below ``TMPDIR`` and is removed at the end.
+    """
+    if not is_remote(location):
+        yield local_folder(location, what)
+        return
+    store = Store.from_env(location)
+    files = list_store(store, what)
+    if unsafe := [f"{f.path!r} {problem}" for f in files if (problem := key_problem(f.path))]:
+        raise UserError(*(f"{what}: {store.uri}: the key {named}; rename the object" for named in unsafe))
+    log(f"downloading {len(files)} files, {size(sum(f.bytes for f in files))}, from {store.uri}")
+    with tempfile.TemporaryDirectory(prefix="dataset-") as temporary:
+        root = Path(temporary)
+        progress = Progress("download", len(files), unit="file")
+
+        def fetch(file: File) -> None:
+            target = root / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            store.download_file(file.path, target)
+
+        parallel(fetch, files, workers, progress)
+        yield root
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

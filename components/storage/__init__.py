@@ -1,0 +1,17 @@
+"""The object store: ``s3://`` places in any S3 (SeaweedFS, MinIO, Ceph, AWS), reached with the minio client.
+
+    uri.py         ``s3://bucket/prefix`` and keys, checked
+    access.py      endpoint, credentials and TLS from the environment
+    connection.py  one request: tried again while the store is busy, errors in the user's terms
+    manifest.py    MANIFEST.json: what a published tree holds; digests
+    store.py       `Store`: single objects below a prefix
+    trees.py       folders published whole, fetched whole
+
+Not covered: what the objects mean, and a server (`pipelines.embedded_store`).
+"""
+
+from components.storage.manifest import MANIFEST, Entry, Manifest, digest_of, sha256_file
+from components.storage.store import ObjectInfo, Store
+from components.storage.uri import parse_uri
+
+__all__ = ["MANIFEST", "Entry", "Manifest", "ObjectInfo", "Store", "digest_of", "parse_uri", "sha256_file"]

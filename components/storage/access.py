@@ -1,0 +1,153 @@
+"""How the store is reached: endpoint, credentials and certificates, read from the environment.
+
+Each variable has a name of our own and falls back to its AWS namesake: on a cluster KFP's launcher
+reads the AWS ones in the same pod, for another store perhaps. An access key and its secret are always
+taken as a pair. Without either pair the client's own providers are asked: ``~/.aws/credentials``, then
+the role of the pod or machine. Nothing here prints, or keeps in a message, any credential.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import certifi
+import urllib3
+from minio import Minio
+from minio.credentials import AWSConfigProvider, Credentials, IamAwsProvider, Provider, StaticProvider
+
+from components.errors import UserError
+
+_ENDPOINTS = ("STORE_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_REGIONS = ("STORE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
+_BUNDLES = ("STORE_CA_BUNDLE", "AWS_CA_BUNDLE")
+_DEFAULT_ENDPOINTS = {"s3": "https://s3.amazonaws.com", "gs": "https://storage.googleapis.com"}
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Access:
+    """Everything a client is made of. `provider` is the only part that knows a secret."""
+
+    endpoint: str  #: scheme, host and port
+    endpoint_from: str  #: the variable to look at when nothing answers there
+    credentials_from: str  #: the variables to look at when the store refuses
+    region: str | None
+    ca_bundle: str  #: path of a PEM file
+    provider: Provider = field(repr=False)
+
+    @classmethod
+    def from_env(cls, scheme: str, environ: Mapping[str, str]) -> Access:
+        """Read the variables. No network.
+
+        Raises:
+            UserError: for an endpoint that is no URL, half a pair of keys, a bundle that is not there.
+        """
+        endpoint, endpoint_from = _endpoint(scheme, environ)
+        provider, credentials_from = _provider(environ)
+        region = _first(environ, _REGIONS)[0]
+        if region is None and endpoint != _DEFAULT_ENDPOINTS["s3"]:
+            # Elsewhere than at AWS the region hardly ever matters, and asking for it needs one more right.
+            region = "us-east-1"
+        return cls(endpoint, endpoint_from, credentials_from, region, _bundle(environ), provider)
+
+    def client(self, pool_class: type[urllib3.PoolManager] = urllib3.PoolManager, **pool: Any) -> Minio:
+        """A client that tries each request once: trying again is `Connection.call`'s alone."""
+        manager = pool_class(
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+            retries=urllib3.Retry(0, redirect=False, raise_on_redirect=False, raise_on_status=False),
+            cert_reqs="CERT_REQUIRED",
+            ca_certs=self.ca_bundle,
+            **pool,
+        )
+        url = urlsplit(self.endpoint)
+        return Minio(
+            url.netloc,
+            secure=url.scheme == "https",
+            region=self.region,
+            credentials=self.provider,
+            http_client=manager,
+        )
+
+
+class _Ambient(Provider):
+    """What the machine knows by itself: the user's AWS file, then the role of the pod or machine."""
+
+    def __init__(self) -> None:
+        # Outside a cloud the address that gives out roles does not answer; a laptop should not wait for it.
+        quick = urllib3.PoolManager(timeout=urllib3.Timeout(connect=2.0, read=5.0), retries=False)
+        self._known = [AWSConfigProvider(), IamAwsProvider(http_client=quick)]
+        self._chosen: Provider | None = None
+
+    def retrieve(self) -> Credentials:
+        if self._chosen is not None:
+            return self._chosen.retrieve()
+        for provider in self._known:
+            try:
+                credentials = provider.retrieve()
+            except (ValueError, OSError, urllib3.exceptions.HTTPError):
+                continue
+            self._chosen = provider
+            return credentials
+        raise UserError(
+            "no credentials for the object store: set STORE_ACCESS_KEY_ID and STORE_SECRET_ACCESS_KEY "
+            "(or their AWS_ namesakes), or give this machine or pod a role"
+        )
+
+
+def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> tuple[str | None, str]:
+    """The first variable that is set and not empty, and its name; else None and the first name."""
+    for name in names:
+        if value := environ.get(name, "").strip():
+            return value, name
+    return None, names[0]
+
+
+def _endpoint(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    value, name = _first(environ, _ENDPOINTS)
+    if value is None:
+        if scheme not in _DEFAULT_ENDPOINTS:
+            raise UserError(f"{name}: not set; {scheme}:// needs the address of the store, http://host:port")
+        return _DEFAULT_ENDPOINTS[scheme], name
+    url = urlsplit(value)
+    try:
+        well_formed = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        well_formed = False
+    if url.username is not None or url.password is not None:
+        # The value is not repeated: it holds a password.
+        raise UserError(
+            f"{name}: holds a user name or password; give the address alone and set STORE_ACCESS_KEY_ID "
+            "and STORE_SECRET_ACCESS_KEY"
+        )
+    if not well_formed or url.path.strip("/") or url.query or url.fragment:
+        raise UserError(f"{name}: {value!r} is not the address of a store; write http(s)://host:port")
+    return f"{url.scheme}://{url.netloc}", name
+
+
+def _provider(environ: Mapping[str, str]) -> tuple[Provider, str]:
+    for prefix in ("STORE", "AWS"):
+        names = (f"{prefix}_ACCESS_KEY_ID", f"{prefix}_SECRET_ACCESS_KEY")
+        key, secret = (environ.get(name, "").strip() for name in names)
+        if key and secret:
+            token = environ.get(f"{prefix}_SESSION_TOKEN", "").strip() or None
+            return StaticProvider(key, secret, token), " and ".join(names)
+        if key or secret:
+            missing, given = names if secret else names[::-1]
+            raise UserError(f"{missing}: not set while {given} is; set both or neither")
+    return _Ambient(), "STORE_ACCESS_KEY_ID and STORE_SECRET_ACCESS_KEY"
+
+
+def _bundle(environ: Mapping[str, str]) -> str:
+    value, name = _first(environ, _BUNDLES)
+    if value is None:
+        return os.environ.get("SSL_CERT_FILE") or certifi.where()
+    if not Path(value).is_file():
+        raise UserError(f"{name}: {value} is no file; give the PEM file with the store's certificate authority")
+    return value
