@@ -1,0 +1,69 @@
+"""Where a crop lies and how it is cut: pure functions of boxes and images.
+
+A window is square, at the image's own resolution, never stretched. Coordinates are pixels of the
+image as displayed; boxes are half-open: ``x0 <= x < x1``. Not covered: reading and writing.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PIL import Image
+
+Box = tuple[int, int, int, int]
+
+
+def window_around(box: Box, width: int, height: int, resolution: int, context: float) -> Box:
+    """The square window for the defect at `box` in an image of `width` × `height`.
+
+    Its side is the larger of `resolution` and the box's longest side with `context` (a fraction of it)
+    on both sides. It is centred on the box and shifted to stay inside the image. Where the image is
+    smaller than the window, the window reaches past it and contains all of it in that direction.
+    """
+    x0, y0, x1, y1 = box
+    side = max(resolution, math.ceil(max(x1 - x0, y1 - y0) * (1 + 2 * context)))
+    left = _start(x0, x1, side, width)
+    top = _start(y0, y1, side, height)
+    return left, top, left + side, top + side
+
+
+def _start(low: int, high: int, side: int, extent: int) -> int:
+    centred = (low + high - side) // 2
+    return min(max(centred, min(0, extent - side)), max(0, extent - side))
+
+
+def box_in_crop(box: Box, window: Box, resolution: int) -> Box:
+    """`box` in pixels of the crop that `window` becomes at `resolution`, rounded outwards."""
+    scale = resolution / (window[2] - window[0])
+    x0, y0 = (math.floor((box[i] - window[i]) * scale) for i in (0, 1))
+    x1, y1 = (math.ceil((box[i + 2] - window[i]) * scale) for i in (0, 1))
+    return max(0, x0), max(0, y0), min(resolution, x1), min(resolution, y1)
+
+
+def cut(image: Image.Image, window: Box) -> Image.Image:
+    """The part of `image` (mode RGB or L) in `window`; what lies outside is the image's reflection."""
+    x0, y0, x1, y1 = window
+    inside = (max(0, x0), max(0, y0), min(image.width, x1), min(image.height, y1))
+    part = image.crop(inside)
+    if inside == window:
+        return part
+    before_x, before_y, after_x, after_y = inside[0] - x0, inside[1] - y0, x1 - inside[2], y1 - inside[3]
+    pads = [(before_y, after_y), (before_x, after_x)] + [(0, 0)] * (len(part.getbands()) > 1)
+    return Image.fromarray(np.pad(np.asarray(part), pads, mode="reflect"))
+
+
+def cut_image(image: Image.Image, window: Box, resolution: int) -> Image.Image:
+    """The crop of an RGB image: cut, then resized once, with anti-aliasing, where the sizes differ."""
+    part = cut(image, window)
+    if part.width == resolution:
+        return part
+    return part.resize((resolution, resolution), Image.Resampling.LANCZOS)
+
+
+def cut_mask(mask: np.ndarray, window: Box, resolution: int) -> Image.Image:
+    """The crop of a boolean mask (height × width) as an 8-bit image of 0 and 255, resized to nearest."""
+    part = cut(Image.fromarray(mask.astype(np.uint8) * 255), window)
+    if part.width == resolution:
+        return part
+    return part.resize((resolution, resolution), Image.Resampling.NEAREST)

@@ -1,0 +1,147 @@
+"""snapshot: digests of what a run depends on, so that unchanged work can be skipped.
+
+The one step that always runs. It reads the data set (a local folder or an ``s3://`` prefix), the base
+model, the version published last and the store's generation, and gives each as a short string; all
+later steps are cached on the ones they use. Not covered: what the files mean.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from components.dataset import File, is_remote, list_folder, list_store, local_folder
+from components.errors import Unavailable, UserError
+from components.parallel import parallel
+from components.progress import Progress, log, size
+from components.runtime import Result
+from components.snapshot.config import SnapshotConfig
+from components.storage import Store, digest_of, sha256_file
+
+_MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+def snapshot(config: SnapshotConfig, dataset: str, base_model: str, model_name: str, store: str) -> Result:
+    """Look at the data set, the base model and the store, and say which revision each is at.
+
+    Args:
+        config: the step's settings.
+        dataset: local folder or ``s3://bucket/prefix`` with the annotated images.
+        base_model: local folder in diffusers layout, or an ``s3://`` tree published with a manifest.
+        model_name: name that the finished model is published under: ``[a-z0-9][a-z0-9._-]*``, 63 at most.
+        store: ``s3://`` prefix of the object store that runs and models are kept in.
+
+    Returns:
+        Output parameters, all strings: ``dataset_revision`` and ``base_revision`` (sha256 digests),
+        ``published_revision`` (the version published last under `model_name`, empty where there is
+        none), ``generation`` (changes when the store is wiped or cleaned).
+
+    Raises:
+        UserError: a path or prefix that is missing, empty or unreadable, a folder that is no diffusers
+            model, a wrong name.
+        Unavailable: the object store does not answer.
+    """
+    found: dict[str, str] = {}
+    problems: list[str] = []
+    looks: dict[str, Callable[[], str]] = {
+        "dataset_revision": lambda: dataset_revision(dataset, config.workers),
+        "base_revision": lambda: base_revision(base_model, config.workers),
+        "published_revision": lambda: published_revision(store, model_name),
+        "generation": lambda: Store.from_env(store).generation(),
+    }
+    for name, look in looks.items():
+        try:
+            found[name] = look()
+        except UserError as error:
+            problems += (problem for problem in error.problems if problem not in problems)
+        except Unavailable:
+            # What the user can mend comes first.
+            if not problems:
+                raise
+    if problems:
+        raise UserError(*problems)
+    return Result(parameters={**found})
+
+
+def dataset_revision(dataset: str, workers: int) -> str:
+    """Digest of the data set: of paths and bytes for a folder; of keys, tags and sizes for a prefix.
+
+    A folder and its copy in a store therefore differ, as do copies uploaded in parts of other sizes.
+    """
+    if is_remote(dataset):
+        remote = Store.from_env(dataset)
+        files = list_store(remote, "dataset")
+        revision = digest_of([[f.path, f.etag, f.bytes] for f in files])
+    else:
+        folder = local_folder(dataset, "dataset")
+        files = list_folder(folder, "dataset")
+        revision = _content_digest(folder, files, "dataset", workers)
+    _say("dataset", dataset, files, revision)
+    return revision
+
+
+def base_revision(base_model: str, workers: int) -> str:
+    """Digest of a base model: of its files for a folder, its manifest's for a published tree."""
+    if is_remote(base_model):
+        manifest = Store.from_env(base_model).manifest()
+        if manifest is None:
+            raise UserError(
+                f"base_model: no complete model at {base_model} (no MANIFEST.json there); mirror the model's "
+                "folder to the store first, or let an upload that is under way finish"
+            )
+        log(f"base_model {base_model}: published tree, revision {manifest.digest[:12]}")
+        return manifest.digest
+    folder = local_folder(base_model, "base_model")
+    files = list_folder(folder, "base_model")
+    if not any(f.path == "model_index.json" for f in files):
+        raise UserError(
+            f"base_model: {folder} has no model_index.json, so it is not a model in diffusers layout; give the "
+            "folder that holds model_index.json, unet/, vae/, text_encoder/ and tokenizer/"
+        )
+    revision = _content_digest(folder, files, "base_model", workers)
+    _say("base_model", base_model, files, revision)
+    return revision
+
+
+def published_revision(store: str, model_name: str) -> str:
+    """The version in ``models/<model_name>/latest.json``, or an empty string where none is published."""
+    if not _MODEL_NAME.fullmatch(model_name):
+        raise UserError(
+            f"model_name: {model_name!r} cannot name a published model; use 1 to 63 lower-case letters, "
+            "digits, '.', '_' or '-', a letter or digit first"
+        )
+    home = Store.from_env(store)
+    key = f"models/{model_name}/latest.json"
+    data = home.get_bytes(key)
+    if data is None:
+        log(f"no model published as {model_name} yet")
+        return ""
+    try:
+        version = json.loads(data)["version"]
+        if not isinstance(version, str) or not version:
+            raise ValueError("version is not a name")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{home.uri_of(key)}: not a reference to a published model ({error!r}); delete it, the next published "
+            "model writes it again"
+        ) from None
+    log(f"published last as {model_name}: {version}")
+    return version
+
+
+def _content_digest(folder: Path, files: list[File], what: str, workers: int) -> str:
+    progress = Progress(f"{what}: files read", len(files), unit="file")
+    try:
+        digests = parallel(lambda f: sha256_file(folder / f.path), files, workers, progress)
+    except OSError as error:
+        raise UserError(
+            f"{what}: {error.filename} cannot be read ({error.strerror}); was it moved while it was read? run again"
+        ) from None
+    return digest_of([[f.path, digest] for f, digest in zip(files, digests)])
+
+
+def _say(what: str, location: str, files: list[File], revision: str) -> None:
+    total = size(sum(f.bytes for f in files))
+    log(f"{what} {location}: {len(files)} files, {total}, revision {revision[:12]}")

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from components.crop.config import CropConfig
+from components.errors import SettingsError
+from components.settings import decode
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"resolution": 100}, "multiple of 8"),
+        ({"resolution": 16}, "greater than or equal to 32"),
+        ({"prompt": "a {colour} thing"}, "unknown placeholder {colour}"),
+        ({"prompt": "a {} thing"}, "unknown placeholder {}"),
+        ({"prompt": "a {defect"}, "not a template"),
+        ({"prompt": "a {defect.nothing}"}, "unknown placeholder"),
+        ({"prompt": "a {defect:d}"}, "not a template"),
+        ({"prompt": "  "}, "empty prompt"),
+        ({"prompts": {"spur": "{x}"}}, "spur: unknown placeholder"),
+        ({"prompt": "{product} with {defect}"}, "give `product` a value"),
+        ({"same_part": "("}, "not a regular expression"),
+        ({"reference_fraction": 1}, "less than 1"),
+        ({"format": "coco5"}, "'auto', 'deeppcb'"),
+        ({"classes": []}, "at least 1 item"),
+        ({"resolutoin": 64}, "did you mean 'resolution'"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_right(settings: dict, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        decode(CropConfig, settings, "crop")
+    assert str(caught.value).startswith("crop")
+    assert message in str(caught.value)
+
+
+def test_all_wrong_settings_are_reported_together() -> None:
+    with pytest.raises(SettingsError) as caught:
+        decode(CropConfig, {"resolution": 1, "context": -1, "on_error": "maybe"}, "crop")
+    assert len(caught.value.problems) == 3
+
+
+def test_numbers_arrive_as_floats_from_kfp() -> None:
+    assert decode(CropConfig, {"resolution": 64.0, "max_train_per_class": 40.0}, "crop").resolution == 64
+
+
+def test_a_prompt_is_made_of_the_class_and_the_product() -> None:
+    config = CropConfig(prompt="{product} with {defect}", prompts={"spur": "a spur"}, product="a circuit board")
+    assert config.prompt_of("missing_hole") == "a circuit board with missing hole"
+    assert config.prompt_of("spur") == "a spur"
