@@ -1,0 +1,1 @@
+"""DreamBooth fine-tuning of a Stable Diffusion base model on defect crops."""

@@ -1,0 +1,65 @@
+"""What the trainer draws from: order of crops, views, latents."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from components.artifacts import Crop
+from components.errors import UserError
+from components.train import data
+
+
+def test_every_crop_comes_once_a_pass_whatever_the_batch_size() -> None:
+    for batch_size in (1, 4, 7, 40):
+        stream = torch.cat([data.batch_indices(10, batch_size, step, seed=3) for step in range(70)])
+        for epoch in range(len(stream) // 10):
+            assert Counter(stream[epoch * 10 : epoch * 10 + 10].tolist()) == Counter(range(10))
+
+
+def test_order_depends_on_seed_and_pass_and_not_on_where_one_starts() -> None:
+    stream = torch.cat([data.batch_indices(10, 4, step, seed=3) for step in range(10)])
+    assert torch.equal(data.batch_indices(10, 4, 7, seed=3), stream[28:32])
+    assert not torch.equal(data.batch_indices(10, 10, 0, seed=3), data.batch_indices(10, 10, 1, seed=3))
+    assert not torch.equal(data.batch_indices(10, 10, 0, seed=3), data.batch_indices(10, 10, 0, seed=4))
+
+
+def test_generators_of_different_keys_differ() -> None:
+    draws = {tuple(torch.rand(3, generator=data.generator(*key)).tolist()) for key in [(0,), (0, 1), (1, 0), (1,)]}
+    assert len(draws) == 4
+
+
+def test_the_eight_views_are_the_symmetries_of_the_square() -> None:
+    image = torch.arange(9.0).reshape(1, 1, 3, 3)
+    views = [data.view(image, k) for k in range(8)]
+    assert torch.equal(views[0], image)
+    assert torch.equal(views[1], image.flip(-1))
+    assert len({tuple(v.flatten().tolist()) for v in views}) == 8
+
+
+def crop(name: str, text: str = "a") -> Crop:
+    return Crop(file_name=name, text=text, defect="d", source="s.png", window=(0, 0, 8, 8), box=(0, 0, 4, 4))
+
+
+def test_images_are_read_as_rgb(tmp_path: Path) -> None:
+    Image.new("L", (8, 8), 200).save(tmp_path / "a.png")
+    images = data.load_images(tmp_path, [crop("a.png")])
+    assert images.shape == (1, 8, 8, 3)
+    assert images.dtype == np.uint8
+    assert (images == 200).all()
+
+
+def test_every_bad_image_is_named(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    Image.new("RGB", (16, 8)).save(tmp_path / "wide.png")
+    (tmp_path / "torn.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    with pytest.raises(UserError) as caught:
+        data.load_images(tmp_path, [crop(n) for n in ("a.png", "wide.png", "torn.png", "absent.png")])
+    assert len(caught.value.problems) == 3
+    for name in ("wide.png", "torn.png", "absent.png"):
+        assert any(name in problem for problem in caught.value.problems)
