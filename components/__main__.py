@@ -31,9 +31,7 @@ def load(name: str) -> runtime.Step:
 
 def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(
-            f"{__doc__}\nsteps: {', '.join(STEPS)}\n\npython -m components <step> --help shows a step's flags"
-        )
+        print(f"{__doc__}\nsteps: {', '.join(STEPS)}\n\npython -m components <step> --help shows a step's flags")
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in STEPS:

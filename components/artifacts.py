@@ -24,11 +24,7 @@ T = TypeVar("T")
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` (a dataclass or plain data) as JSON, atomically; NaN is refused."""
-    data = (
-        dataclasses.asdict(value)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type)
-        else value
-    )
+    data = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
@@ -45,13 +41,9 @@ def read_json(path: Path, kind: type[T], schema: int = 1) -> T:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: not found; it should hold a {kind.__name__} written by an earlier step"
-        ) from None
+        raise UserError(f"{path}: not found; it should hold a {kind.__name__} written by an earlier step") from None
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: cannot be read as JSON ({error}); run the step that writes it again"
-        ) from None
+        raise UserError(f"{path}: cannot be read as JSON ({error}); run the step that writes it again") from None
     if not isinstance(data, dict) or data.get("schema") != schema:
         found = data.get("schema") if isinstance(data, dict) else type(data).__name__
         raise UserError(f"{path}: schema {found!r}, expected {schema}; run the step that writes it again")

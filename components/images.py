@@ -29,9 +29,15 @@ def source_reference(step: str) -> str:
     """
     digest = hashlib.sha256()
     lock = _COMPONENTS.parent / "requirements.lock"
-    shared = [p for p in _COMPONENTS.glob("*.*") if p.name not in ("images.py", "__main__.py", "README.md")]
-    own = (_COMPONENTS / step).rglob("*.py")
-    for path in sorted([*shared, *own, *([lock] if lock.exists() else [])]):
+    others = {*STEPS} - {step}
+    sources = [
+        path
+        for path in _COMPONENTS.rglob("*")
+        if path.suffix in (".py", ".html")
+        and path.relative_to(_COMPONENTS).parts[0] not in others
+        and path.name not in ("images.py", "component.py")
+    ]
+    for path in sorted([*sources, *([lock] if lock.exists() else [])]):
         digest.update(path.relative_to(_COMPONENTS.parent).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return f"{image(step).partition(':')[0]}@sha256:{digest.hexdigest()}"

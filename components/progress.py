@@ -72,9 +72,7 @@ class Progress:
         self._last, self._shown = now, done
         rate = (done - self._first) / max(now - self._start, 1e-9)
         parts = [f"{self.what}  {done}/{self.total}"]
-        parts.append(
-            f"{rate:.1f} {self.unit}/s" if rate >= 1 or rate == 0 else f"{1 / rate:.1f} s/{self.unit}"
-        )
+        parts.append(f"{rate:.1f} {self.unit}/s" if rate >= 1 or rate == 0 else f"{1 / rate:.1f} s/{self.unit}")
         parts += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items()]
         if done < self.total and rate > 0:
             parts.append(f"{duration((self.total - done) / rate)} left")

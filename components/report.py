@@ -79,7 +79,7 @@ def write(path: Path, title: str, subtitle: str, sections: Sequence[Section]) ->
 def png_uri(image: Image.Image) -> str:
     """The image as a ``data:`` URI."""
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
+    image.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

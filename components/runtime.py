@@ -90,9 +90,7 @@ class Signature:
             elif hint in (str, int, float, bool):
                 parameters[name] = hint
             else:
-                raise TypeError(
-                    f"{step.__name__}: parameter {name}: {hint} is no setting, parameter or artifact"
-                )
+                raise TypeError(f"{step.__name__}: parameter {name}: {hint} is no setting, parameter or artifact")
         defaults = {n: p.default for n, p in declared.items() if p.default is not inspect.Parameter.empty}
         return cls(settings, parameters, inputs, outputs, defaults)
 
@@ -125,9 +123,7 @@ def local_path(uri: str) -> Path:
         if uri.startswith(scheme):
             return Path(mount + uri[len(scheme) :])
     if "://" in uri:
-        raise UserError(
-            f"artifact {uri}: KFP mounts {', '.join(_MOUNTS)} URIs only; change the pipeline root"
-        )
+        raise UserError(f"artifact {uri}: KFP mounts {', '.join(_MOUNTS)} URIs only; change the pipeline root")
     return Path(uri)
 
 
@@ -142,9 +138,7 @@ def _run_executor_input(name: str, step: Step, text: str) -> None:
         artifacts_out = _artifacts(outputs)
         output_file = Path(outputs["outputFile"])
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"the argument is not a KFP ExecutorInput ({type(error).__name__}: {error})"
-        ) from None
+        raise UserError(f"the argument is not a KFP ExecutorInput ({type(error).__name__}: {error})") from None
 
     call: dict[str, Any] = {}
     problems: list[str] = []
@@ -292,9 +286,7 @@ def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
         key, separator, text = assignment.partition("=")
         path = key.strip().split(".")
         if not separator or not all(path):
-            problems.append(
-                f"--set {assignment}: write it as key=value, for example train.max_train_steps=200"
-            )
+            problems.append(f"--set {assignment}: write it as key=value, for example train.max_train_steps=200")
             continue
         try:
             value = yaml.safe_load(text) if text.strip() else ""

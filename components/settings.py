@@ -57,9 +57,7 @@ def problems(model: type[BaseModel], error: ValidationError, where: str) -> list
             lines.append(f"{key}: missing; give it a value")
         else:
             text = mistake["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-            given = (
-                "" if isinstance(mistake["input"], (dict, BaseModel)) else f" (given: {mistake['input']!r})"
-            )
+            given = "" if isinstance(mistake["input"], (dict, BaseModel)) else f" (given: {mistake['input']!r})"
             lines.append(f"{key or 'settings'}: {text[0].lower() + text[1:]}{given}")
     return lines
 

@@ -1,0 +1,82 @@
+# make help lists the targets. Settings: DATA, NAME, SET, PARAMS, WORKDIR, PYTHON, TORCH_INDEX.
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKDIR ?= runs
+PARAMS ?= quickstart
+# Index that torch alone is taken from, for example the one with CPU-only wheels.
+TORCH_INDEX ?=
+DATA ?=
+NAME ?=
+SET ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requirements.lock
+SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
+
+.DEFAULT_GOAL := help
+.PHONY: help run plan compile settings test test-unit test-integration test-e2e lint format lock study clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  DATA=folder  NAME=model  SET='train.seed=1 crop.classes=[pin-hole]'  PARAMS=file  WORKDIR=runs"
+
+run: $(VENV)/.installed ## run the pipeline here: on the drawn boards, or on DATA=folder
+	@$(BIN)/python -m pipelines run --workdir '$(WORKDIR)' $(SETTINGS)
+
+plan: $(VENV)/.installed ## say what `make run` would do
+	@$(BIN)/python -m pipelines run --plan --workdir '$(WORKDIR)' $(SETTINGS)
+
+compile: $(VENV)/.installed ## write the pipeline for a cluster to pipeline.yaml
+	@$(BIN)/python -m pipelines compile $(SETTINGS)
+
+settings: $(VENV)/.installed ## list every setting with its value and meaning
+	@$(BIN)/python -m pipelines settings $(SETTINGS)
+
+test: $(VENV)/.dev ## all tests: unit, integration, end to end
+	@$(BIN)/python -m pytest
+
+test-unit: $(VENV)/.dev ## the quick tests: no store, no model
+	@$(BIN)/python -m pytest -m 'not integration and not e2e'
+
+test-integration: $(VENV)/.dev ## tests with the embedded store and the tiny model
+	@$(BIN)/python -m pytest -m integration
+
+test-e2e: $(VENV)/.dev ## the whole pipeline
+	@$(BIN)/python -m pytest -m e2e
+
+lint: $(VENV)/.dev ## style, types and import rules
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+format: $(VENV)/.dev ## put the sources into the project's format
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+# One version for Python 3.10 to 3.12. CUDA's libraries come with torch's CUDA build, at the versions it names.
+CUDA := cuda-bindings cuda-pathfinder cuda-toolkit triton setuptools $(addprefix nvidia-,cublas cuda-cupti \
+  cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink \
+  nvshmem-cu13 nvtx)
+lock: $(VENV)/.dev ## take up newer versions of the dependencies
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet uv
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --fork-strategy fewest \
+	  --upgrade --no-header $(addprefix --no-emit-package ,$(CUDA)) --quiet -o requirements.new >/dev/null
+	@(sed -n '/^#/!q;p' requirements.lock; sed '/^# The following packages were excluded/,$$d' requirements.new) \
+	  >requirements.lock.tmp && mv requirements.lock.tmp requirements.lock && rm requirements.new
+
+clean: ## remove the environment and everything that runs left
+	rm -rf '$(VENV)' '$(WORKDIR)'
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else \
+	  f"Python 3.10 to 3.12 is needed, this is {v[0]}.{v[1]}; name another one with PYTHON=python3.11")'
+	@$(PYTHON) -m venv '$(VENV)'
+
+$(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
+	@echo "installing the pinned dependencies into $(VENV) (once)"
+	@$(if $(TORCH_INDEX),$(PIP) --index-url '$(TORCH_INDEX)' torch)
+	@$(PIP) -e '.[torch,pipeline]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	@$(PIP) -e '.[torch,pipeline,dev]'
+	@touch $@

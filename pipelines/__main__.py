@@ -1,0 +1,88 @@
+"""The command line: ``python -m pipelines run`` and ``compile``.
+
+Exit status: 0 done; 2 something in the input is wrong, and the message says what; 75 a service did
+not answer, try again; 130 interrupted; 1 a defect of this program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.errors import Unavailable, UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's parser."""
+    made = argparse.ArgumentParser(
+        prog="python -m pipelines",
+        description="Fine-tune Stable Diffusion on defect images, keep the best checkpoint, hand it over as one file.",
+        allow_abbrev=False,
+    )
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    settings = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    settings.add_argument(
+        "--params", default="quickstart", metavar="FILE", help="settings: a YAML file or a shipped name (quickstart)"
+    )
+    settings.add_argument("--data", metavar="FOLDER", help="annotated images; short for --set dataset=FOLDER")
+    settings.add_argument(
+        "--name", metavar="NAME", help="model name; short for --set model_name=NAME (default: the data folder's name)"
+    )
+    settings.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting, for example train.max_train_steps=200; may be repeated",
+    )
+
+    run = commands.add_parser(
+        "run",
+        parents=[settings],
+        allow_abbrev=False,
+        help="run the pipeline on this machine",
+        description="Run the whole pipeline on this machine: no cluster, no Docker, no network. Steps whose inputs "
+        "and code have not changed are answered from the cache.",
+    )
+    run.add_argument(
+        "--workdir", type=Path, default=Path("runs"), metavar="FOLDER", help="where results and caches go (runs)"
+    )
+    run.add_argument("--plan", action="store_true", help="say what would be done and stop")
+
+    compile_ = commands.add_parser(
+        "compile",
+        parents=[settings],
+        allow_abbrev=False,
+        help="write the pipeline as KFP YAML",
+        description="Write the pipeline as KFP IR YAML; its parameters default to the settings given here.",
+    )
+    compile_.add_argument(
+        "--output", type=Path, default=Path("pipeline.yaml"), metavar="FILE", help="where to (pipeline.yaml)"
+    )
+
+    commands.add_parser(
+        "settings", parents=[settings], allow_abbrev=False, help="list every setting with its value and meaning"
+    )
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    flags = parser().parse_args(arguments)
+    try:
+        from pipelines import commands
+
+        return int(getattr(commands, flags.command)(flags))
+    except (UserError, Unavailable) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from what is finished", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""What each command of the command line does."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from components.errors import UserError
+from components.progress import log
+from components.settings import Settings
+from pipelines.config import SAMPLE_DATASET, PipelineConfig, load
+
+
+def settings_of(flags: argparse.Namespace) -> PipelineConfig:
+    """The settings that the flags ask for."""
+    assignments = list(flags.set)
+    if flags.data is not None:
+        assignments.insert(0, f"dataset={_quoted(flags.data)}")
+    config = load(flags.params, assignments)
+    if flags.name is not None:
+        return load(flags.params, [*assignments, f"model_name={_quoted(flags.name)}"])
+    named = any(a.partition("=")[0].strip() == "model_name" for a in flags.set)
+    if config.dataset != SAMPLE_DATASET and not named and flags.data is not None:
+        return load(flags.params, [*assignments, f"model_name={_quoted(model_name(config.dataset))}"])
+    return config
+
+
+def _quoted(value: str) -> str:
+    """As a YAML string, whatever is in it."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def model_name(dataset: str) -> str:
+    """A model's name made of the data set's last path part: ``/data/My Screws/`` → ``my-screws``."""
+    last = dataset.rstrip("/").rpartition("/")[2]
+    slug = re.sub(r"[^a-z0-9._-]+", "-", Path(last).name.lower()).strip("-._")
+    return slug[:63] or "model"
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Run the pipeline on this machine and say what it made."""
+    from pipelines import local, plan, summary
+    from pipelines.host_processes import StepFailed
+
+    config = local.prepare(settings_of(flags), flags.workdir)
+    print(plan.describe(config, flags.workdir), flush=True)
+    if flags.plan:
+        return 0
+    try:
+        outcome = local.run(config, flags.workdir)
+    except StepFailed as failure:
+        log(f"stopped: {failure.run.step} failed; what it said is above")
+        # 2 and 75 mean the same in every process; anything else is a defect or a killed process.
+        return failure.run.status if failure.run.status in (2, 75) else 1
+    plan.remember(config, outcome, flags.workdir)
+    print(summary.text(outcome), flush=True)
+    return 0
+
+
+def compile(flags: argparse.Namespace) -> int:
+    """Write the pipeline as KFP IR YAML."""
+    from kfp import compiler
+
+    from pipelines.pipeline import make_pipeline
+
+    config = settings_of(flags)
+    if flags.output.suffix not in (".yaml", ".yml"):
+        raise UserError(f"--output {flags.output}: the name must end in .yaml")
+    if not flags.output.absolute().parent.is_dir():
+        raise UserError(f"--output {flags.output}: the folder {flags.output.absolute().parent} does not exist")
+    compiler.Compiler().compile(make_pipeline(config), str(flags.output))
+    print(f"wrote {flags.output}")
+    return 0
+
+
+def settings(flags: argparse.Namespace) -> int:
+    """List every setting with its value and meaning."""
+    _list(settings_of(flags), "")
+    return 0
+
+
+def _list(values: Settings, prefix: str) -> None:
+    for name, info in type(values).model_fields.items():
+        value = getattr(values, name)
+        if isinstance(value, Settings):
+            print(f"\n# {info.description or name}")
+            _list(value, f"{prefix}{name}.")
+        else:
+            print(f"{prefix}{name} = {value!r}\n    {info.description or ''}")

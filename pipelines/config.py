@@ -1,0 +1,87 @@
+"""The settings of a whole run: where things are, and each step's own settings.
+
+Read from a YAML file and overridden by ``key=value`` pairs; every mistake is reported at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from components.convert.config import ConvertConfig
+from components.crop.config import CropConfig
+from components.errors import UserError
+from components.evaluate.config import EvaluateConfig
+from components.runtime import override, read_yaml
+from components.select_best.config import SelectBestConfig
+from components.settings import Settings, decode
+from components.snapshot.config import SnapshotConfig
+from components.train.config import TrainConfig
+
+PARAMS = Path(__file__).parent / "params"
+
+#: Names that stand for what the project brings along.
+SAMPLE_DATASET = "sample"
+QUICKSTART_BASE = "quickstart"
+
+
+class PipelineConfig(Settings):
+    """Everything that a run depends on."""
+
+    dataset: str = Field(
+        SAMPLE_DATASET,
+        min_length=1,
+        description="Annotated images: a folder, an s3:// prefix, or `sample` for boards drawn by this project.",
+    )
+    base_model: str = Field(
+        QUICKSTART_BASE,
+        min_length=1,
+        description="Stable Diffusion 1.x or 2.x in diffusers' layout: a folder, an s3:// tree, or `quickstart` "
+        "for the tiny model that comes with this project.",
+    )
+    model_name: str = Field(
+        "sample-boards",
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$",
+        description="Name under which the model is published: lower-case letters, digits, dot, dash, underscore.",
+    )
+    store: str | None = Field(
+        None,
+        pattern=r"^s3://[^/]+(/.*)?$",
+        description="Where checkpoints, reports and models go: s3://bucket/prefix. Not given on a laptop: the "
+        "embedded store.",
+    )
+    snapshot: SnapshotConfig = Field(default_factory=SnapshotConfig, description="Settings of the snapshot step.")
+    crop: CropConfig = Field(default_factory=CropConfig, description="Settings of the crop step.")
+    train: TrainConfig = Field(default_factory=TrainConfig, description="Settings of the train step.")
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig, description="Settings of the evaluate step.")
+    select_best: SelectBestConfig = Field(
+        default_factory=SelectBestConfig, description="Settings of the select_best step."
+    )
+    convert: ConvertConfig = Field(default_factory=ConvertConfig, description="Settings of the convert step.")
+
+
+def find(params: str) -> Path:
+    """A parameter file by its path, or by the name of one that comes with the project (``quickstart``).
+
+    Raises:
+        UserError: when there is neither.
+    """
+    path = Path(params)
+    if path.is_file():
+        return path
+    shipped = PARAMS / f"{params}.yaml"
+    if shipped.is_file():
+        return shipped
+    known = ", ".join(sorted(p.stem for p in PARAMS.glob("*.yaml")))
+    raise UserError(f"--params {params}: no such file; give a YAML file or one of {known}")
+
+
+def load(params: str, assignments: Sequence[str] = ()) -> PipelineConfig:
+    """The settings in the file `params` (see `find`) with the `assignments` (``train.seed=1``) applied.
+
+    Raises:
+        UserError: with a line for every mistake.
+    """
+    return decode(PipelineConfig, override(read_yaml(find(params)), assignments), "")

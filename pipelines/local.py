@@ -1,0 +1,199 @@
+"""The pipeline on this machine: host processes, an embedded object store, no network.
+
+Everything it needs lies in one folder, the workdir (``runs`` by default):
+
+    runs/<model name>/        what a run made, for people: pages, pictures, the model file
+    runs/.local/store/        the embedded object store's data and credentials
+    runs/.local/artifacts/    what KFP keeps of each step, and its cache
+    runs/.local/sample/       the drawn sample set, where no data set was given
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from components import images
+from components.artifacts import Decision, Metrics, PublishedModel, read_json, write_json
+from components.errors import UserError
+from components.storage import Store
+from pipelines.config import QUICKSTART_BASE, SAMPLE_DATASET, PipelineConfig
+from pipelines.embedded_store import EmbeddedStore
+
+QUICKSTART = Path(__file__).parent / "quickstart"
+SAMPLE_IMAGES_SEED = 0
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What one step took; `cached` where it did not run."""
+
+    step: str
+    seconds: float
+    peak_bytes: int
+    cached: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made and what it cost."""
+
+    folder: Path  #: of the results
+    decision: Decision
+    metrics: Metrics
+    model: PublishedModel
+    model_file: Path
+    steps: list[StepCost]
+    seconds: float
+    peak_bytes: int  #: largest sum of one step's, the store's and this process's memory
+
+
+def prepare(config: PipelineConfig, workdir: Path) -> PipelineConfig:
+    """`config` with its names replaced by places: the sample set, the base model, absolute paths.
+
+    Raises:
+        UserError: for each place that is not there, all of them together.
+    """
+    problems = []
+    dataset, base = config.dataset, config.base_model
+    if base == QUICKSTART_BASE:
+        base = str(QUICKSTART / "base")
+    elif not _remote(base):
+        base = os.path.abspath(Path(base).expanduser())  # noqa: PTH100 - keeps the user's own links
+        if not Path(base).is_dir():
+            problems.append(
+                f"base_model: {base} is no folder; give a diffusers folder, an s3:// tree or {QUICKSTART_BASE!r}"
+            )
+    if dataset != SAMPLE_DATASET and not _remote(dataset):
+        dataset = os.path.abspath(Path(dataset).expanduser())  # noqa: PTH100
+        if not Path(dataset).is_dir():
+            kind = "is a file, not a folder" if Path(dataset).exists() else "does not exist"
+            problems.append(f"dataset: {dataset} {kind}; give the folder that holds the images and annotations")
+        elif not any(Path(dataset).iterdir()):
+            problems.append(f"dataset: {dataset} is empty; give the folder that holds the images and annotations")
+    if problems:
+        raise UserError(*problems)
+    if dataset == SAMPLE_DATASET:
+        dataset = str(_sample_set(workdir))
+    return config.model_copy(update={"dataset": dataset, "base_model": base})
+
+
+def _remote(place: str) -> bool:
+    return "://" in place
+
+
+def _sample_set(workdir: Path) -> Path:
+    """The drawn boards; made anew when the code that draws them has changed."""
+    from pipelines.quickstart.samples import write_samples
+
+    folder = workdir / ".local" / "sample"
+    if not folder.is_dir():
+        temporary = folder.with_name("sample.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        write_samples(temporary, seed=SAMPLE_IMAGES_SEED)
+        temporary.rename(folder)
+    return folder
+
+
+def run(config: PipelineConfig, workdir: Path) -> Outcome:
+    """Run the prepared `config` in `workdir`; steps' output goes to standard output as it comes.
+
+    Raises:
+        host_processes.StepFailed: when a step fails.
+    """
+    from pipelines import host_processes
+    from pipelines.pipeline import arguments, make_pipeline
+
+    started = time.monotonic()
+    local = workdir / ".local"
+    record = host_processes.Log(order=images.STEPS, stream=sys.stdout)
+    with _store(config, local) as (uri, environ, store_peak):
+        record.environment = dict(environ)
+        config = config.model_copy(update={"store": uri})
+        outputs = host_processes.run_pipeline(
+            make_pipeline(config, image=images.source_reference),
+            arguments(config),
+            root=str(local / "artifacts"),
+            cache=str(local / "cache"),
+            record=record,
+        )
+        places = {name: Path(artifact.uri) for name, artifact in outputs.items()}  # type: ignore[attr-defined]
+        model = read_json(places["model"] / "model.json", PublishedModel)
+        folder = workdir / config.model_name
+        model_file = _collect(places, model, folder, environ)
+        peak = store_peak() + _own_peak() + max((r.peak_bytes for r in record.runs), default=0)
+    ran = {r.step: r for r in record.runs}
+    costs = [
+        StepCost(s, ran[s].seconds if s in ran else 0.0, ran[s].peak_bytes if s in ran else 0, s not in ran)
+        for s in images.STEPS
+    ]
+    outcome = Outcome(
+        folder=folder,
+        decision=read_json(places["best"] / "best.json", Decision),
+        metrics=read_json(places["metrics"] / "metrics.json", Metrics),
+        model=model,
+        model_file=model_file,
+        steps=costs,
+        seconds=time.monotonic() - started,
+        peak_bytes=peak,
+    )
+    write_json(
+        folder / "run.json",
+        {
+            "settings": config.model_dump(mode="json"),
+            "steps": [dataclasses.asdict(cost) for cost in costs],
+            "seconds": outcome.seconds,
+            "peak_bytes": outcome.peak_bytes,
+            "model": dataclasses.asdict(model),
+        },
+    )
+    return outcome
+
+
+@contextlib.contextmanager
+def _store(config: PipelineConfig, local: Path) -> Iterator[tuple[str, Mapping[str, str], object]]:
+    """The store to use: its URI, the variables that reach it, and a function that gives its peak memory."""
+    if config.store is not None:
+        yield config.store, {}, lambda: 0
+        return
+    with EmbeddedStore(local / "store") as embedded:
+        yield embedded.uri, embedded.environ, embedded.peak_bytes
+
+
+def _own_peak() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _collect(places: Mapping[str, Path], model: PublishedModel, folder: Path, environ: Mapping[str, str]) -> Path:
+    """Put what people want to see into `folder`, replacing what an earlier run left; the model's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = {
+        "crops.html": places["crops_report"],
+        "training.html": places["training_report"],
+        "report.html": places["evaluation_report"],
+        "decision.html": places["decision"],
+        "comparison.png": places["metrics"] / "comparison.png",
+        "metrics.json": places["metrics"] / "metrics.json",
+        "MODEL_CARD.md": places["model"] / "README.md",
+    }
+    for name, source in pages.items():
+        shutil.copyfile(source, folder / name)
+    generated = folder / "generated"
+    shutil.rmtree(generated, ignore_errors=True)
+    shutil.copytree(places["metrics"] / "images", generated)
+    target = folder / model.file
+    for old in folder.glob("*.safetensors"):
+        if old != target:
+            old.unlink()
+    if not target.exists() or target.stat().st_size != model.bytes:
+        Store.from_env(model.uri, {**os.environ, **environ}).download_file(model.file, target)
+    return target

@@ -1,0 +1,117 @@
+"""The pipeline: snapshot → crop → train → evaluate → select_best → convert.
+
+One graph for the laptop and the cluster. It is made by a factory, since the images are known when it
+is compiled: release tags for a cluster, digests of the sources for host processes.
+
+No postponed annotations in this file: kfp reads them as types.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from kfp import dsl
+
+from components import images
+from components.convert.component import convert
+from components.crop.component import crop
+from components.evaluate.component import evaluate
+from components.select_best.component import select_best
+from components.snapshot.component import snapshot
+from components.train.component import train
+from pipelines.config import PipelineConfig
+
+NAME = "defect-diffusion"
+
+
+class Outputs(NamedTuple):
+    """What a run leaves for people: its pages, its numbers and the reference to the model."""
+
+    crops_report: dsl.HTML
+    training_report: dsl.HTML
+    evaluation_report: dsl.HTML
+    decision: dsl.HTML
+    metrics: dsl.Metrics
+    best: dsl.Model
+    model: dsl.Model
+
+
+def make_pipeline(config: PipelineConfig, image: Callable[[str], str] = images.image) -> Any:
+    """The pipeline as a kfp graph component whose parameters default to `config`.
+
+    `image` maps a step's name to the image reference that the compiled pipeline carries.
+    """
+    defaults = arguments(config)
+
+    @dsl.pipeline(
+        name=NAME,
+        description="Fine-tunes Stable Diffusion on defect crops, measures every checkpoint on held-out crops, "
+        "and publishes the best one as a single file.",
+    )
+    def defect_diffusion(
+        dataset: str = defaults["dataset"],
+        base_model: str = defaults["base_model"],
+        model_name: str = defaults["model_name"],
+        store: str = defaults["store"],
+        snapshot_settings: dict = defaults["snapshot_settings"],
+        crop_settings: dict = defaults["crop_settings"],
+        train_settings: dict = defaults["train_settings"],
+        evaluate_settings: dict = defaults["evaluate_settings"],
+        select_best_settings: dict = defaults["select_best_settings"],
+        convert_settings: dict = defaults["convert_settings"],
+    ) -> Outputs:
+        seen = snapshot(
+            config=snapshot_settings, dataset=dataset, base_model=base_model, model_name=model_name, store=store
+        )
+        # It looks at the world outside: answered from a cache it would see nothing.
+        seen.set_caching_options(False)
+        cut = crop(config=crop_settings, dataset=dataset, dataset_revision=seen.outputs["dataset_revision"])
+        trained = train(
+            config=train_settings,
+            crops=cut.outputs["crops"],
+            base_model=base_model,
+            base_revision=seen.outputs["base_revision"],
+            generation=seen.outputs["generation"],
+            store=store,
+        )
+        measured = evaluate(
+            config=evaluate_settings,
+            crops=cut.outputs["crops"],
+            checkpoints=trained.outputs["checkpoints"],
+            store=store,
+        )
+        chosen = select_best(
+            config=select_best_settings,
+            metrics=measured.outputs["metrics"],
+            checkpoints=trained.outputs["checkpoints"],
+            store=store,
+        )
+        published = convert(config=convert_settings, best=chosen.outputs["best"], model_name=model_name, store=store)
+        for step, task in zip(images.STEPS, (seen, cut, trained, measured, chosen, published), strict=True):
+            task.set_container_image(image(step))
+        return Outputs(
+            crops_report=cut.outputs["report"],
+            training_report=trained.outputs["report"],
+            evaluation_report=measured.outputs["report"],
+            decision=chosen.outputs["decision"],
+            metrics=measured.outputs["metrics"],
+            best=chosen.outputs["best"],
+            model=published.outputs["model"],
+        )
+
+    return defect_diffusion
+
+
+def arguments(config: PipelineConfig) -> dict[str, Any]:
+    """The pipeline's arguments for `config`, as plain data.
+
+    KFP parameters cannot hold null: a setting that is not given is left out, and its default, which is
+    null too, stands in the step. A test holds every setting to that.
+    """
+    data = config.model_dump(mode="json", exclude_none=True)
+    return {
+        "dataset": config.dataset,
+        "base_model": config.base_model,
+        "model_name": config.model_name,
+        "store": config.store or "",
+        **{f"{step}_settings": data[step] for step in images.STEPS},
+    }

@@ -1,0 +1,125 @@
+"""What a run is going to do, said before it does it: images, steps, time and disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.artifacts import write_json
+from components.crop.survey import Survey, survey
+from components.progress import duration, size
+from pipelines.config import PipelineConfig
+
+if TYPE_CHECKING:
+    from pipelines.local import Outcome
+
+#: Seconds on 2 cores with the quickstart model at 64 px: for one image through one training step, for
+#: one generated image and sampler step, and for the rest of a run. `make run` prints what it took.
+_REFERENCE = {"train_image": 0.0170, "sample_step": 0.0042, "other": 45.0}
+
+
+def describe(config: PipelineConfig, workdir: Path) -> str:
+    """The plan, for a terminal. A data set in a remote store is counted by the crop step only.
+
+    Raises:
+        UserError: for mistakes in the data set's annotations, before anything is run.
+    """
+    found = None if "://" in config.dataset else survey(config.crop, config.dataset)
+    train, evaluate = config.train, config.evaluate
+    checkpoints = _checkpoints(config)
+    lines = [f"model        {config.model_name}", f"images       {config.dataset}"]
+    if found is not None:
+        skipped = f"; {found.skipped} problems skipped" if found.skipped else ""
+        lines.append(f"             {found.images} images, annotations as {found.format}{skipped}")
+        width = max(len(name) for name in found.counts)
+        lines += [
+            f"             {name:<{width}}  {split['train']:>4} to train on  {split['reference']:>4} to measure against"
+            for name, split in sorted(found.counts.items())
+        ]
+    batch = train.train_batch_size * train.gradient_accumulation_steps
+    lines += [
+        f"base model   {config.base_model}",
+        f"training     {train.max_train_steps} steps of {batch} crops at {config.crop.resolution} px",
+        f"checkpoints  {checkpoints} and the base, each measured on {evaluate.images_per_class} images a class",
+        f"time         {_time(config, found, workdir)}",
+        f"disk         {_disk(config, found)}",
+    ]
+    return "\n".join(lines)
+
+
+def remember(config: PipelineConfig, outcome: Outcome, workdir: Path) -> None:
+    """Keep what the steps took, so that the next plan on this machine knows."""
+    seconds = {cost.step: cost.seconds for cost in outcome.steps if not cost.cached}
+    rates = _rates(config, workdir) or {}
+    classes = len(outcome.decision.index["prompts"])
+    # A run that is found complete in the store takes seconds, which say nothing of training.
+    if seconds.get("train", 0) > 20:
+        rates["train_image"] = seconds["train"] / _images_trained(config)
+    if "evaluate" in seconds:
+        rates["sample_step"] = seconds["evaluate"] / _sample_steps(config, classes)
+    if len(seconds) == len(outcome.steps):
+        rates["other"] = sum(s for step, s in seconds.items() if step not in ("train", "evaluate"))
+    write_json(_rates_file(config, workdir), rates)
+
+
+def _checkpoints(config: PipelineConfig) -> int:
+    return -(-config.train.max_train_steps // config.train.checkpointing_steps)
+
+
+def _images_trained(config: PipelineConfig) -> int:
+    train = config.train
+    return train.max_train_steps * train.train_batch_size * train.gradient_accumulation_steps
+
+
+def _sample_steps(config: PipelineConfig, classes: int) -> int:
+    evaluate = config.evaluate
+    return (_checkpoints(config) + 1) * classes * evaluate.images_per_class * evaluate.num_inference_steps
+
+
+def _rates_file(config: PipelineConfig, workdir: Path) -> Path:
+    name = Path(config.base_model).name or "base"
+    return workdir / ".local" / "rates" / f"{name}-{config.crop.resolution}.json"
+
+
+def _rates(config: PipelineConfig, workdir: Path) -> dict[str, float] | None:
+    """Seconds a unit of work: of earlier runs here, or of the reference machine for its own model."""
+    known = _rates_file(config, workdir)
+    if known.is_file():
+        rates: dict[str, float] = json.loads(known.read_text(encoding="utf-8"))
+        return rates if set(_REFERENCE) <= set(rates) else {**_REFERENCE, **rates}
+    if Path(config.base_model).parent.name == "quickstart" and config.crop.resolution == 64:
+        return dict(_REFERENCE)
+    return None
+
+
+def _time(config: PipelineConfig, found: Survey | None, workdir: Path) -> str:
+    rates = _rates(config, workdir)
+    if rates is None:
+        return "not known for this base model and resolution: a first run here measures it"
+    if found is None:
+        return "not known before the data set is counted"
+    seconds = rates["other"] + rates["train_image"] * _images_trained(config)
+    seconds += rates["sample_step"] * _sample_steps(config, len(found.counts))
+    whence = "as earlier runs here" if _rates_file(config, workdir).is_file() else "on 2 cores"
+    return f"about {duration(seconds)} {whence}, less what the cache answers"
+
+
+def _disk(config: PipelineConfig, found: Survey | None) -> str:
+    base = Path(config.base_model)
+    if not base.is_dir():
+        return "not known before the base model is fetched"
+    parts = {"unet": _bytes(base / "unet"), "text_encoder": _bytes(base / "text_encoder"), "vae": _bytes(base / "vae")}
+    trained = parts["unet"] + (parts["text_encoder"] if config.train.train_text_encoder else 0)
+    # Checkpoints are float32 whatever the base is stored in; the model file is half of that.
+    total = sum(parts.values()) + _checkpoints(config) * 2 * trained + 2 * sum(parts.values())
+    if found is not None:
+        pixels = 3 * config.crop.resolution**2
+        crops = sum(sum(split.values()) for split in found.counts.values())
+        generated = (_checkpoints(config) + 1) * len(found.counts) * config.evaluate.images_per_class
+        total += (crops + 2 * generated) * pixels
+    return f"about {size(total)}"
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))

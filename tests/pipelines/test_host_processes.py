@@ -1,0 +1,134 @@
+"""The seam into kfp.local: container components as processes, its cache, and its failures."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import dsl
+from kfp.local import subprocess_task_handler
+
+from pipelines import host_processes
+from pipelines.host_processes import Log, StepFailed
+
+#: A stand-in for the `components` package, so that the seam is tested without the steps: it writes its
+#: executor output as the steps' runtime does, or fails as it is told.
+PACKAGE = """
+import json, os, sys
+given = json.loads(sys.argv[2])
+outputs = given["outputs"]
+word = given["inputs"]["parameterValues"]["word"]
+print("saying", word, os.environ.get("CANARY", ""), flush=True)
+if word.startswith("exit"):
+    sys.exit(int(word[4:]))
+artifact = outputs["artifacts"]["said"]["artifacts"][0]
+os.makedirs(os.path.dirname(artifact["uri"]), exist_ok=True)
+open(artifact["uri"], "w").write(word)
+with open(outputs["outputFile"], "w") as f:
+    json.dump({"artifacts": {"said": {"artifacts": [{**artifact, "metadata": {"n": 1.5}}]}}}, f)
+"""
+
+
+@dsl.container_component
+def first(word: str, said: dsl.Output[dsl.Dataset]):
+    return dsl.ContainerSpec(image="a@sha256:1", command=["python3", "-m", "components", "first"], args=["{{$}}"])
+
+
+@dsl.container_component
+def second(word: str, before: dsl.Input[dsl.Dataset], said: dsl.Output[dsl.Dataset]):
+    return dsl.ContainerSpec(image="a@sha256:2", command=["python3", "-m", "components", "second"], args=["{{$}}"])
+
+
+@dsl.pipeline(name="two-steps")
+def two(word: str, last: str) -> dsl.Dataset:
+    a = first(word=word)
+    return second(word=last, before=a.outputs["said"]).outputs["said"]
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "path" / "components"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "__main__.py").write_text(PACKAGE)
+    monkeypatch.chdir(folder.parent)
+    return tmp_path
+
+
+def run(folder: Path, word: str, last: str = "bye") -> tuple[dict[str, Any], Log, str]:
+    stream = io.StringIO()
+    record = Log(order=("first", "second"), stream=stream, environment={"CANARY": "tweet"})
+    outputs = host_processes.run_pipeline(
+        two, {"word": word, "last": last}, str(folder / "root"), str(folder / "cache"), record
+    )
+    return outputs, record, stream.getvalue()
+
+
+def test_the_seam_still_fits() -> None:
+    host_processes.check_seam()
+
+
+def test_a_moved_seam_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other:
+        def __init__(self, image: str) -> None: ...
+
+    monkeypatch.setattr(subprocess_task_handler, "SubprocessTaskHandler", Other)
+    with pytest.raises(RuntimeError, match=r"Pin kfp to 2\.17\.0"):
+        host_processes.check_seam()
+
+
+def test_container_components_run_as_processes_with_metadata_and_environment(package: Path) -> None:
+    outputs, record, text = run(package, "hello")
+    artifact = next(iter(outputs.values()))
+    assert Path(artifact.uri).read_text() == "bye"
+    assert artifact.metadata == {"n": 1.5}
+    assert [r.step for r in record.runs] == ["first", "second"]
+    assert all(r.peak_bytes > 1_000_000 for r in record.runs)
+    assert "saying hello tweet" in text
+
+
+def test_what_has_not_changed_is_answered_from_the_cache_and_shown_as_such(package: Path) -> None:
+    run(package, "hello")
+    _, record, text = run(package, "hello")
+    assert record.runs == []
+    assert text.count("cached") == 2
+    _, record, text = run(package, "hello", last="other")
+    assert [r.step for r in record.runs] == ["second"]
+    assert text.index("first") < text.index("cached") < text.index("second")
+
+
+@pytest.mark.parametrize("status", [1, 2, 75])
+def test_a_failing_step_stops_the_run_with_its_status(package: Path, status: int) -> None:
+    with pytest.raises(StepFailed) as caught:
+        run(package, f"exit{status}")
+    assert caught.value.run.step == "first"
+    assert caught.value.run.status == status
+
+
+def test_a_failed_step_is_not_cached(package: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(StepFailed):
+            run(package, "exit1")
+
+
+def test_kfps_own_handler_is_put_back(package: Path) -> None:
+    original = subprocess_task_handler.SubprocessTaskHandler
+    with pytest.raises(StepFailed):
+        run(package, "exit1")
+    assert subprocess_task_handler.SubprocessTaskHandler is original
+
+
+def test_python3_is_this_interpreter(package: Path) -> None:
+    (package / "path" / "components" / "__main__.py").write_text(
+        "import sys; print('interpreter', sys.executable)\n" + PACKAGE
+    )
+    _, _, text = run(package, "hello")
+    assert f"interpreter {sys.executable}" in text
+
+
+def test_step_failed_says_which(package: Path) -> None:
+    with pytest.raises(StepFailed) as caught:
+        run(package, "exit3")
+    assert json.loads(str(caught.value)) == {"step": "first", "status": 3}
