@@ -1,0 +1,230 @@
+"""The model card (Hugging Face format) and the run's settings, published beside the weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from components.convert.metadata import Facts, code_version, is_hub_name
+
+_SNIPPET = """\
+```python
+import torch
+from diffusers import StableDiffusionPipeline
+
+pipe = StableDiffusionPipeline.from_single_file(
+    "{file}", config="config", local_files_only=True, safety_checker=None
+)
+image = pipe(
+    {prompt},
+    width={side},
+    height={side},
+    num_inference_steps={steps},
+    guidance_scale={guidance},
+    generator=torch.Generator().manual_seed(0),
+).images[0]
+image.save("defect.png")
+```"""
+
+
+def model_card(facts: Facts, version: str, file: str) -> str:
+    """``README.md`` of the published tree, whose weights are the file named `file`."""
+    parts = [
+        "---\n" + yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True) + "---\n",
+        f"# {facts.title}\n",
+        *([facts.config.description + "\n"] if facts.config.description else []),
+        _summary(facts, version),
+        "## Prompts\n",
+        _prompts(facts),
+        "## How to load\n",
+        *_loading(facts, file),
+        "## Measured\n",
+        *_measured(facts),
+        "## What it was made from\n",
+        _origin(facts),
+        "## Limits\n",
+        _limits(facts),
+    ]
+    return "\n".join(parts)
+
+
+def run_settings(facts: Facts) -> str:
+    """``config.yaml``: the settings that the model was made with, as far as this step was told them."""
+    index = facts.index
+    crops = facts.decision.crops
+    settings = {
+        "model_name": facts.name,
+        **({"dataset": crops["dataset"]} if "dataset" in crops else {}),
+        "base_model": index.base_model,
+        **({"crop": crops["settings"]} if "settings" in crops else {}),
+        "train": index.settings,
+        "select_best": {"metric": facts.decision.metric, "mode": facts.decision.mode},
+        "convert": facts.config.model_dump(mode="json"),
+    }
+    head = (
+        f"# Settings of the run that made {facts.name}: python -m pipelines run --params config.yaml\n"
+        f"# crops {index.crops_digest}\n# base model {index.base_revision}\n# code {code_version()}\n"
+    )
+    return head + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+def _front_matter(facts: Facts) -> dict[str, Any]:
+    return {
+        "license": facts.config.licence,
+        **({"base_model": facts.index.base_model} if is_hub_name(facts.index.base_model) else {}),
+        "pipeline_tag": "text-to-image",
+        "library_name": "diffusers",
+        "tags": ["stable-diffusion", "dreambooth", "defect-diffusion"],
+    }
+
+
+def _summary(facts: Facts, version: str) -> str:
+    decision, index = facts.decision, facts.index
+    what = (
+        f"Stable Diffusion weights after {decision.step} training steps on crops of real defects"
+        if decision.step
+        else "The base model itself: no trained checkpoint was better"
+    )
+    classes = ", ".join(sorted(index.prompts))
+    return (
+        f"{what} ({len(index.prompts)} {'class' if len(index.prompts) == 1 else 'classes'}: {classes}), "
+        f"for images of {index.resolution} × {index.resolution} pixels. Version `{version}`, "
+        f"{facts.config.dtype} weights.\n"
+    )
+
+
+def _prompts(facts: Facts) -> str:
+    counts: Mapping[str, Mapping[str, int]] = facts.decision.crops.get("counts") or {}
+    rows = []
+    for name, prompt in sorted(facts.index.prompts.items()):
+        split = counts.get(name, {})
+        extra = [str(split.get("train", "")), str(split.get("reference", ""))] if counts else []
+        rows.append([name, f"`{prompt}`", *extra])
+    return _table(["class", "prompt", *(["training crops", "reference crops"] if counts else [])], rows)
+
+
+def _loading(facts: Facts, file: str) -> list[str]:
+    generation, side = facts.decision.generation, facts.index.resolution
+    snippet = _SNIPPET.format(
+        file=file,
+        prompt=json.dumps(facts.index.prompts[min(facts.index.prompts)], ensure_ascii=False),
+        side=side,
+        steps=generation.get("num_inference_steps", 20),
+        guidance=generation.get("guidance_scale", 3.0),
+    )
+    architecture = facts.architecture
+    if architecture.standard:
+        other = (
+            f"AUTOMATIC1111 and ComfyUI: put `{file}` into their folder of checkpoints. "
+            f"Its tensors are those of {architecture.name}."
+        )
+        if architecture.scheduler_notes:
+            other += (
+                f" They do not see from the tensors that it was trained with "
+                f"{' and '.join(architecture.scheduler_notes)}: in ComfyUI add a ModelSamplingDiscrete node, in "
+                "AUTOMATIC1111 a `.yaml` of the same name with `parameterization: v`."
+            )
+    else:
+        listed = "\n".join(f"- {item}" for item in architecture.differences)
+        other = (
+            "AUTOMATIC1111, ComfyUI and sd-scripts assume the sizes of Stable Diffusion 1.x or 2.x and do not "
+            f"load this one properly. It differs in:\n\n{listed}"
+        )
+    return [
+        "diffusers, in this folder (`config` holds the tokenizer, the scheduler and the sizes; no network "
+        "is needed):\n",
+        snippet + "\n",
+        other + "\n",
+    ]
+
+
+def _measured(facts: Facts) -> list[str]:
+    decision = facts.decision
+    chosen, base = decision.chosen.get("metrics", {}), decision.base.get("metrics", {})
+    header = ["metric", decision.chosen.get("label") or f"step {decision.step}", "base model", "real against real"]
+    rows = [
+        [_label(name), _estimate(name, chosen[name]), _estimate(name, base.get(name)), floor]
+        for name in sorted(chosen)
+        for floor in [_estimate(name, decision.floor.get(name))]
+    ]
+    per_class = decision.chosen.get("per_class", {})
+    lines = [
+        "".join(f"{reason}\n" for reason in decision.reasons[:1])
+        + f"\nChosen by `{decision.metric}` ({decision.mode}). Brackets hold 95 % intervals; n generated "
+        "images were held against m real ones that training never saw. *Real against real* is what two sets of "
+        "real images score: no model can be expected to do better.\n",
+        _table(header, rows),
+    ]
+    if len(per_class) > 1:
+        names = sorted({name for metrics in per_class.values() for name in metrics})
+        lines += [
+            "By class:\n",
+            _table(
+                ["class", *(_label(name) for name in names)],
+                [[k, *(_estimate(n, per_class[k].get(n)) for n in names)] for k in sorted(per_class)],
+            ),
+        ]
+    return lines
+
+
+def _origin(facts: Facts) -> str:
+    index = facts.index
+    crops = facts.decision.crops
+    rows = [
+        *([["data set", f"revision `{crops['dataset_revision']}`"]] if crops.get("dataset_revision") else []),
+        ["base model", f"{facts.base_name}, revision `{index.base_revision}`"],
+        ["crops", f"digest `{index.crops_digest}`, {index.resolution} × {index.resolution} pixels"],
+        ["training run", f"`{index.fingerprint}`, step {facts.decision.step}"],
+        ["settings", "`config.yaml`"],
+        ["made by", f"defect-diffusion {code_version()}"],
+    ]
+    return _table(["", ""], rows)
+
+
+def _limits(facts: Facts) -> str:
+    items = [
+        "It was trained on few images of one product: expect that product, that camera and those kinds of "
+        "defect, and nothing else.",
+        "Look at what it generates before you train an inspection model on it, and test that model on real "
+        "images only.",
+        "Generated images may come close to single training images; see the distance to the nearest training "
+        "image in the evaluation report.",
+        "There is no safety checker in it.",
+    ]
+    if not facts.decision.improved:
+        items.insert(0, "By the measured intervals it is not better than the base model that it was trained from.")
+    if facts.config.licence == "other":
+        items.append("No licence was stated for it; the base model's licence applies.")
+    return "".join(f"- {item}\n" for item in items)
+
+
+def _label(metric: str) -> str:
+    return f"{metric} × 10³" if _in_thousandths(metric) else metric
+
+
+def _in_thousandths(metric: str) -> bool:
+    # Kernel distances are a few thousandths wherever a model is any good.
+    return metric.startswith(("kd_", "kid"))
+
+
+def _estimate(metric: str, estimate: Mapping[str, Any] | None) -> str:
+    if not estimate or estimate.get("value") is None:
+        return "–"
+    scale = 1000 if _in_thousandths(metric) else 1
+    text = f"{estimate['value'] * scale:.4g}"
+    if estimate.get("low") is not None and estimate.get("high") is not None:
+        text += f" [{estimate['low'] * scale:.4g}, {estimate['high'] * scale:.4g}]"
+    sizes = [f"{key} = {estimate[key]}" for key in ("n", "m") if estimate.get(key) is not None]
+    return text + (f" ({', '.join(sizes)})" if sizes else "")
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(_cell(cell) for cell in line) + " |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(str(text).split()).replace("|", "\\|")

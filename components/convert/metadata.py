@@ -1,0 +1,92 @@
+"""What a published model says of itself, as the strings of a ``.safetensors`` header.
+
+Keys ``modelspec.*`` follow the Stability AI Model Metadata Standard 1.0.0, which AUTOMATIC1111,
+ComfyUI and sd-scripts show; ``defect_diffusion.*`` are this project's, JSON where they hold more than
+a word. There is no date in here: equal input gives an equal file, byte for byte.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from components.artifacts import CheckpointIndex, Decision
+from components.convert.architecture import Architecture
+from components.convert.config import ConvertConfig
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the model's descriptions are made from."""
+
+    name: str
+    config: ConvertConfig
+    decision: Decision
+    index: CheckpointIndex
+    architecture: Architecture
+    scheduler: dict[str, Any]  #: the scheduler's config
+
+    @property
+    def title(self) -> str:
+        return self.config.title or self.name
+
+    @property
+    def base_name(self) -> str:
+        """The base model without the folders in which it happened to lie."""
+        named = self.index.base_model
+        return named if is_hub_name(named) else re.split(r"[/\\]", named.rstrip("/\\"))[-1]
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether `name` reads as a repository of the Hugging Face hub: ``owner/name``."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
+
+
+def code_version() -> str:
+    """The version of this project that is running, as installed."""
+    try:
+        return importlib.metadata.version("defect-diffusion")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed (run from its sources)"
+
+
+def header_metadata(facts: Facts) -> dict[str, str]:
+    """The ``__metadata__`` of the file: names and values are strings, as the format demands."""
+    index, decision = facts.index, facts.decision
+    made = {
+        "format": "pt",
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": facts.architecture.name,
+        "modelspec.implementation": "https://github.com/CompVis/stable-diffusion",
+        "modelspec.title": facts.title,
+        "modelspec.description": facts.config.description,
+        "modelspec.license": facts.config.licence,
+        "modelspec.resolution": f"{index.resolution}x{index.resolution}",
+        "modelspec.prediction_type": "v" if facts.architecture.prediction == "v_prediction" else "epsilon",
+        "modelspec.trigger_phrase": "; ".join(index.prompts[name] for name in sorted(index.prompts)),
+        "modelspec.tags": "defect-diffusion, dreambooth",
+        "defect_diffusion.base_model": facts.base_name,
+        "defect_diffusion.base_revision": index.base_revision,
+        "defect_diffusion.step": str(decision.step),
+        "defect_diffusion.crops_digest": index.crops_digest,
+        "defect_diffusion.fingerprint": index.fingerprint,
+        "defect_diffusion.prompts": _json(index.prompts),
+        "defect_diffusion.metrics": _json(
+            {
+                "chosen": decision.chosen.get("metrics", {}),
+                "base": decision.base.get("metrics", {}),
+                "floor": decision.floor,
+            }
+        ),
+        "defect_diffusion.scheduler": _json(facts.scheduler),
+        "defect_diffusion.dtype": facts.config.dtype,
+        "defect_diffusion.code_version": code_version(),
+    }
+    return {key: value for key, value in made.items() if value}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)

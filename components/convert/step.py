@@ -1,0 +1,146 @@
+"""convert: write the chosen checkpoint as one file, prove that it loads, publish it once.
+
+Not covered: which checkpoint (select_best chose it), LoRA files, and other key layouts.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from components.artifacts import CheckpointIndex, CheckpointRef, Decision, PublishedModel, read_json, write_json
+from components.checkpoints import fetch_checkpoint
+from components.convert import card, publish, verify, writer
+from components.convert.architecture import recognise
+from components.convert.companion import write_companion
+from components.convert.config import ConvertConfig
+from components.convert.digest import tensors_digest
+from components.convert.layout import targets
+from components.convert.metadata import Facts, header_metadata
+from components.convert.source import Source
+from components.errors import UserError
+from components.progress import log, size
+from components.runtime import InputPath, OutputPath, Result
+from components.storage import Store, digest_of, sha256_file
+
+_MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+def convert(config: ConvertConfig, best: InputPath, model_name: str, store: str, model: OutputPath) -> Result:
+    """Convert the checkpoint that select_best chose into one .safetensors file, verify and publish it.
+
+    Args:
+        config: the step's settings.
+        best: folder with ``best.json``, as select_best writes it.
+        model_name: the name it is published under.
+        store: ``s3://`` URI; the model goes to ``<store>/models/<model_name>/<version>/``.
+        model: folder to write: ``model.json`` (where the model is) and ``README.md`` (its model card).
+
+    Raises:
+        UserError: when the checkpoint is gone, damaged, not finite or of another model family.
+        verify.Mismatch: when the written file does not read back as the checkpoint; nothing is published.
+    """
+    if not _MODEL_NAME.fullmatch(model_name):
+        raise UserError(
+            f"model_name {model_name!r}: use lower-case letters, digits, '.', '_' and '-', at most 63, "
+            "beginning with a letter or digit"
+        )
+    decision = read_json(best / "best.json", Decision)
+    index, ref = _chosen(decision, best / "best.json")
+    models = Store.from_env(store).at("models", model_name)
+    # Below the system's temporary folder: the only place, with the outputs, that is sure to be writable.
+    with tempfile.TemporaryDirectory(prefix="convert-") as temporary:
+        work = Path(temporary)
+        log(f"fetch checkpoint {ref.step} of run {index.fingerprint[:12]}")
+        checkpoint = fetch_checkpoint(index, ref, work / "checkpoint")
+        tree, weights = work / "tree", work / "weights.safetensors"
+        with Source(checkpoint) as source:
+            source.check()
+            write_companion(checkpoint, tree / "config")
+            facts = _facts(config, decision, index, model_name, source)
+            _write_verified(weights, tree / "config", source, facts)
+        identity = publish.Identity(tensors_digest(weights), _description_digest(facts, tree / "config"))
+        version, manifest = publish.find(models, identity) or (publish.new_version(identity), None)
+        file = f"{model_name}-{version}.safetensors"
+        if manifest is not None:
+            log("exactly this model is published already; nothing is sent")
+        else:
+            weights.rename(tree / file)
+            (tree / "README.md").write_text(card.model_card(facts, version, file), encoding="utf-8")
+            (tree / "config.yaml").write_text(card.run_settings(facts), encoding="utf-8")
+            manifest = publish.publish(models, version, tree, identity)
+        entry = next(entry for entry in manifest.files if entry.path == file)
+        publish.point_latest(models, version, file, entry.sha256)
+    published = PublishedModel(
+        name=model_name,
+        version=version,
+        uri=models.at(version).uri,
+        file=file,
+        bytes=entry.bytes,
+        sha256=entry.sha256,
+        tensors_digest=identity.tensors_digest,
+        step=ref.step,
+    )
+    model.mkdir(parents=True, exist_ok=True)
+    (model / "README.md").write_text(card.model_card(facts, version, file), encoding="utf-8")
+    write_json(model / "model.json", published)
+    log(f"model at {published.uri}/{file} ({size(entry.bytes)})")
+    return Result(
+        metadata={
+            "model": {
+                "version": version,
+                "uri": published.uri,
+                "file": file,
+                "bytes": published.bytes,
+                "sha256": published.sha256,
+                "tensors_digest": published.tensors_digest,
+                "step": published.step,
+            }
+        }
+    )
+
+
+def _chosen(decision: Decision, path: Path) -> tuple[CheckpointIndex, CheckpointRef]:
+    try:
+        index = CheckpointIndex(**decision.index)
+        refs = index.refs()
+    except TypeError as error:
+        raise UserError(f"{path}: index: not a checkpoint index ({error}); run select_best again") from None
+    for ref in refs:
+        if ref.step == decision.step:
+            return index, ref
+    known = ", ".join(str(ref.step) for ref in refs)
+    raise UserError(f"{path}: step {decision.step} is not in its index ({known}); run select_best again")
+
+
+def _facts(config: ConvertConfig, decision: Decision, index: CheckpointIndex, name: str, source: Source) -> Facts:
+    return Facts(name, config, decision, index, recognise(source.configs, source.scheduler), source.scheduler)
+
+
+def _write_verified(weights: Path, companion: Path, source: Source, facts: Facts) -> None:
+    """Write the file at `weights` and hold it against the checkpoint."""
+    dtype = facts.config.dtype
+    entries = writer.plan(source, targets(source.configs, source.tensors), dtype)
+    writer.write(weights, source, entries, header_metadata(facts))
+    verify.check_header(weights, entries)
+    count = verify.compare_tensors(weights, companion, source, dtype)
+    log(f"read back by diffusers: {count} tensors equal the checkpoint's, as {dtype}")
+    if facts.config.compare_images:
+        prompts = facts.index.prompts
+        prompt = prompts[min(prompts)] if prompts else ""
+        difference = verify.compare_images(weights, companion, source.folder, dtype, prompt)
+        log(f"an image from the file differs from the checkpoint's by {difference:.2f} of 255 levels")
+
+
+def _description_digest(facts: Facts, companion: Path) -> str:
+    """sha256 of all that is published beside the tensors, without the version's own name."""
+    files = sorted(path for path in companion.rglob("*") if path.is_file())
+    return digest_of(
+        [
+            header_metadata(facts),
+            card.model_card(facts, "", ""),
+            card.run_settings(facts),
+            {path.relative_to(companion).as_posix(): sha256_file(path) for path in files},
+        ]
+    )

@@ -1,0 +1,243 @@
+"""The whole step against a real object store: fetch, convert, verify, publish, and what stops it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from components.artifacts import CheckpointRef, PublishedModel, read_json, write_json
+from components.convert import publish, verify, writer
+from components.convert.config import ConvertConfig
+from components.convert.step import convert
+from components.errors import UserError
+from components.runtime import Result
+from components.storage import Store
+
+from .examples import checkpoint_index, decision
+
+pytestmark = pytest.mark.integration
+
+CONFIG = ConvertConfig(licence="apache-2.0")
+
+
+@dataclasses.dataclass
+class Run:
+    """A training run in the store: the base as step 0, and a UNet trained a little as step 100."""
+
+    store: Store
+    best: Path  #: select_best's output, step 100 chosen
+    outputs: Path
+
+    def convert(self, config: ConvertConfig = CONFIG, name: str = "boards", out: str = "model") -> Result:
+        return convert(config, best=self.best, model_name=name, store=self.store.uri, model=self.outputs / out)
+
+    def model(self, out: str = "model") -> PublishedModel:
+        return read_json(self.outputs / out / "model.json", PublishedModel)
+
+    def published(self) -> list[str]:
+        return sorted(info.key for info in self.store.list("models/"))
+
+    def choose(self, step: int, **changes: Any) -> None:
+        refs = [
+            CheckpointRef(0, None, []),
+            CheckpointRef(100, self.store.at("train/run/step-000100").uri, ["unet"], 800),
+        ]
+        index = dataclasses.replace(checkpoint_index(self.store.at("train/run/base").uri, refs), **changes)
+        write_json(self.best / "best.json", decision(index, step))
+
+
+@pytest.fixture
+def run(store: Store, checkpoint: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Run:
+    name = hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
+    own = store.at("convert", name)
+    own.at("train/run/base").put_tree(checkpoint)
+    trained = tmp_path / "trained" / "unet"
+    trained.mkdir(parents=True)
+    tensors = load_file(checkpoint / "unet" / "diffusion_pytorch_model.safetensors")
+    save_file({key: value * 1.01 for key, value in tensors.items()}, trained / "diffusion_pytorch_model.safetensors")
+    (trained / "config.json").write_bytes((checkpoint / "unet" / "config.json").read_bytes())
+    own.at("train/run/step-000100").put_tree(tmp_path / "trained")
+    made = Run(own, tmp_path / "best", tmp_path / "outputs")
+    made.choose(100)
+    return made
+
+
+def test_publishes_the_trained_weights_once(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    result = run.convert()
+    model = run.model()
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{12}", model.version)
+    assert model.version.endswith(model.tensors_digest[:12])
+    assert model.file == f"boards-{model.version}.safetensors"
+    assert model.uri == run.store.at("models", "boards", model.version).uri
+    assert result.metadata["model"]["version"] == model.version
+
+    tree = tmp_path / "tree"
+    manifest = Store.from_env(model.uri).get_tree(tree)
+    assert {entry.path for entry in manifest.files} >= {
+        model.file,
+        "README.md",
+        "config.yaml",
+        "config/model_index.json",
+        "config/scheduler/scheduler_config.json",
+        "config/tokenizer/tokenizer.json",
+    }
+    weights = tree / model.file
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() == model.sha256
+    assert weights.stat().st_size == model.bytes
+    assert (run.outputs / "model" / "README.md").read_text() == (tree / "README.md").read_text()
+    assert not list((run.outputs / "model").glob("*.safetensors"))
+
+    # The UNet is the trained one, the rest is the base's.
+    written = load_file(weights)
+    base = load_file(checkpoint / "unet" / "diffusion_pytorch_model.safetensors")
+    expected = (base["conv_in.weight"] * 1.01).half()
+    assert torch.equal(written["model.diffusion_model.input_blocks.0.0.weight"], expected)
+    base = load_file(checkpoint / "vae" / "diffusion_pytorch_model.safetensors")
+    assert torch.equal(written["first_stage_model.quant_conv.bias"], base["quant_conv.bias"].half())
+
+    latest = json.loads(run.store.get_bytes("models/boards/latest.json") or b"{}")
+    assert latest["schema"] == 1
+    assert (latest["version"], latest["file"], latest["sha256"]) == (model.version, model.file, model.sha256)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", latest["published"])
+
+
+def test_the_cards_snippet_works_in_the_published_folder(run: Run, tmp_path: Path) -> None:
+    run.convert()
+    tree = tmp_path / "tree"
+    Store.from_env(run.model().uri).get_tree(tree)
+    snippet = re.search(r"```python\n(.*?)```", (tree / "README.md").read_text(), re.DOTALL)
+    assert snippet is not None
+    subprocess.run([sys.executable, "-c", snippet[1]], cwd=tree, check=True, capture_output=True, timeout=300)
+    assert (tree / "defect.png").stat().st_size > 1000
+
+
+def test_a_retry_finds_its_own_version(run: Run) -> None:
+    run.convert()
+    before = run.published()
+    run.store.delete(["models/boards/latest.json"])
+    run.convert(out="again")
+    assert run.model("again") == run.model()
+    assert run.published() == before
+
+
+def test_other_settings_make_another_version_and_move_latest(run: Run) -> None:
+    run.convert()
+    run.convert(ConvertConfig(licence="apache-2.0", dtype="fp32", title="Boards"), out="second")
+    first, second = run.model(), run.model("second")
+    assert first.tensors_digest != second.tensors_digest
+    assert second.bytes > 1.8 * first.bytes
+    latest = json.loads(run.store.get_bytes("models/boards/latest.json") or b"{}")
+    assert latest["version"] == second.version
+    assert run.store.at("models/boards", first.version).manifest() is not None
+
+
+def test_another_description_of_equal_tensors_is_another_publication(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.convert()
+    later = publish.new_version
+    monkeypatch.setattr(publish, "new_version", lambda identity: later(identity, now=4e9))
+    run.convert(ConvertConfig(licence="apache-2.0", title="Boards"), out="second")
+    assert run.model("second").version == "20961002T070640Z-" + run.model().tensors_digest[:12]
+
+
+def test_two_publishers_do_not_mix(run: Run) -> None:
+    # Processes, as two pods would be; the same command line as in the step's README.
+    started = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "components", "convert", "--best", run.best, "--model_name", "boards"),
+                *("--store", run.store.uri, "--model", run.outputs / dtype, "--set", f"dtype={dtype}"),
+                *("--set", "compare_images=false"),
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for dtype in ("fp16", "bf16")
+    ]
+    errors = [process.communicate(timeout=300)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], errors
+    for dtype in ("fp16", "bf16"):
+        model = run.model(dtype)
+        manifest = Store.from_env(model.uri).manifest()
+        assert manifest is not None
+        assert {entry.path: entry.sha256 for entry in manifest.files}[model.file] == model.sha256
+    latest = json.loads(run.store.get_bytes("models/boards/latest.json") or b"{}")
+    assert latest["version"] in {run.model("fp16").version, run.model("bf16").version}
+    assert run.model("fp16").version != run.model("bf16").version
+
+
+def test_the_base_itself_can_be_chosen(run: Run) -> None:
+    run.choose(0)
+    run.convert()
+    assert run.model().step == 0
+    assert "The base model itself" in (run.outputs / "model" / "README.md").read_text()
+
+
+# ------------------------------------------------------------------------- nothing is published when …
+
+
+@pytest.fixture
+def nothing_published(run: Run) -> Any:
+    yield
+    assert run.published() == []
+    assert not (run.outputs / "model").exists()
+
+
+def test_the_written_file_is_damaged(run: Run, monkeypatch: pytest.MonkeyPatch, nothing_published: None) -> None:
+    write = writer.write
+
+    def damaged(path: Path, *arguments: Any) -> None:
+        write(path, *arguments)
+        with path.open("r+b") as file:
+            file.seek(-2, 2)
+            file.write(b"\x12\x34")
+
+    monkeypatch.setattr(writer, "write", damaged)
+    with pytest.raises(verify.Mismatch, match="differ from the checkpoint"):
+        run.convert()
+
+
+def test_the_weights_are_not_finite(run: Run, tmp_path: Path, nothing_published: None) -> None:
+    file = tmp_path / "trained" / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    tensors["conv_out.bias"][0] = float("nan")
+    save_file(tensors, file)
+    run.store.at("train/diverged/step-000100").put_tree(tmp_path / "trained")
+    uri = run.store.at("train/diverged/step-000100").uri
+    run.choose(100, checkpoints=[dataclasses.asdict(CheckpointRef(100, uri, ["unet"]))], fingerprint="e" * 64)
+    with pytest.raises(UserError, match=r"unet: tensor conv_out\.bias: holds NaN"):
+        run.convert()
+
+
+def test_the_checkpoint_is_gone(run: Run, nothing_published: None) -> None:
+    uri = run.store.at("train/run/step-000900").uri
+    run.choose(100, checkpoints=[dataclasses.asdict(CheckpointRef(100, uri, ["unet"]))])
+    with pytest.raises(UserError, match="step-000900"):
+        run.convert()
+
+
+def test_the_decision_names_an_unknown_step(run: Run, nothing_published: None) -> None:
+    run.choose(100, checkpoints=[dataclasses.asdict(CheckpointRef(0, None, []))])
+    with pytest.raises(UserError, match=r"step 100 is not in its index \(0\)"):
+        run.convert()
+
+
+@pytest.mark.parametrize("name", ["", "Boards", "a/b", "../x", "x" * 64])
+def test_the_name_cannot_be_used(run: Run, name: str, nothing_published: None) -> None:
+    with pytest.raises(UserError, match="model_name"):
+        run.convert(name=name)
+
+
+def test_there_is_no_decision(run: Run, nothing_published: None) -> None:
+    (run.best / "best.json").unlink()
+    with pytest.raises(UserError, match=r"best\.json: not found"):
+        run.convert()
