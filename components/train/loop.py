@@ -6,6 +6,8 @@ Noise, time steps, views and dropped prompts derive from (seed, step), the order
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -140,18 +142,17 @@ class Trainer:
         snr = alpha / (1 - alpha)
         return snr.clamp(max=self.config.snr_gamma) / (snr + 1 if velocity else snr.clamp(min=1e-8))
 
-    def weights(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Component → state dict to publish (the average where there is one), on the CPU."""
+    @contextlib.contextmanager
+    def published(self) -> Iterator[dict[str, Any]]:
+        """Component → module with the weights to publish: within it, the average where there is one."""
         if self.ema is not None:
             self.ema.store(self.parameters)
             self.ema.copy_to(self.parameters)
-        copies = {
-            name: {k: v.detach().to("cpu", copy=True) for k, v in self.part(name).state_dict().items()}
-            for name in self.names
-        }
-        if self.ema is not None:
-            self.ema.restore(self.parameters)
-        return copies
+        try:
+            yield {name: self.part(name) for name in self.names}
+        finally:
+            if self.ema is not None:
+                self.ema.restore(self.parameters)
 
     def part(self, name: str) -> Any:
         """A trained component without accelerate's wrapping."""

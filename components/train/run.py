@@ -72,8 +72,9 @@ class Run:
         """Publish the weights of `step`; they exist for readers when this returns."""
         tree = self.store.at(self.attempt, step_name(step))
         with tempfile.TemporaryDirectory(prefix="checkpoint-") as temporary:
-            for name, weights in trainer.weights().items():
-                trainer.part(name).save_pretrained(Path(temporary) / name, state_dict=weights, safe_serialization=True)
+            with trainer.published() as parts:
+                for name, part in parts.items():
+                    part.save_pretrained(Path(temporary) / name, safe_serialization=True)
             tree.put_tree(Path(temporary), {"step": "train", "max_train_steps": trainer.config.max_train_steps})
         ref = CheckpointRef(step=step, uri=tree.uri, components=trainer.names, images_seen=images_seen)
         self.refs.append(ref)
