@@ -1,4 +1,4 @@
-# make help lists the targets. Settings: DATA, NAME, SET, PARAMS, WORKDIR, PYTHON, TORCH_INDEX.
+# make help lists the targets. Settings: DATA, NAME, SET, PARAMS, SEEDS, OUTPUT, WORKDIR, PYTHON, TORCH_INDEX.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,6 +9,8 @@ TORCH_INDEX ?=
 DATA ?=
 NAME ?=
 SET ?=
+SEEDS ?= 0 1 2
+OUTPUT ?= .
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requirements.lock
@@ -30,6 +32,9 @@ plan: $(VENV)/.installed ## say what `make run` would do
 
 compile: $(VENV)/.installed ## write the pipeline for a cluster to pipeline.yaml
 	@$(BIN)/python -m pipelines compile $(SETTINGS)
+
+study: $(VENV)/.installed ## the run with SEEDS='0 1 2'; a table and a picture to OUTPUT=folder
+	@$(BIN)/python -m pipelines study --workdir '$(WORKDIR)' $(SETTINGS) --seeds $(SEEDS) --output '$(OUTPUT)'
 
 settings: $(VENV)/.installed ## list every setting with its value and meaning
 	@$(BIN)/python -m pipelines settings $(SETTINGS)

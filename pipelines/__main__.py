@@ -1,4 +1,4 @@
-"""The command line: ``python -m pipelines run`` and ``compile``.
+"""The command line: ``python -m pipelines run``, ``study``, ``compile`` and ``settings``.
 
 Exit status: 0 done; 2 something in the input is wrong, and the message says what; 75 a service did
 not answer, try again; 130 interrupted; 1 a defect of this program.
@@ -51,6 +51,17 @@ def parser() -> argparse.ArgumentParser:
         "--workdir", type=Path, default=Path("runs"), metavar="FOLDER", help="where results and caches go (runs)"
     )
     run.add_argument("--plan", action="store_true", help="say what would be done and stop")
+
+    study = commands.add_parser(
+        "study",
+        parents=[settings],
+        allow_abbrev=False,
+        help="run the pipeline with several seeds and write a table and a picture",
+        description="Run the pipeline once a seed and write NAME.md and NAME.png: what the settings are worth.",
+    )
+    study.add_argument("--workdir", type=Path, default=Path("runs"), metavar="FOLDER", help="as for run (runs)")
+    study.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="the seeds (0 1 2)")
+    study.add_argument("--output", type=Path, default=Path(), metavar="FOLDER", help="where the page goes (here)")
 
     compile_ = commands.add_parser(
         "compile",

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.errors import UserError
 from components.progress import log
 from components.settings import Settings
 from pipelines.config import SAMPLE_DATASET, PipelineConfig, load
+
+if TYPE_CHECKING:
+    from pipelines.host_processes import StepFailed
 
 
 def settings_of(flags: argparse.Namespace) -> PipelineConfig:
@@ -50,12 +55,33 @@ def run(flags: argparse.Namespace) -> int:
     try:
         outcome = local.run(config, flags.workdir)
     except StepFailed as failure:
-        log(f"stopped: {failure.run.step} failed; what it said is above")
-        # 2 and 75 mean the same in every process; anything else is a defect or a killed process.
-        return failure.run.status if failure.run.status in (2, 75) else 1
+        return _stopped(failure)
     plan.remember(config, outcome, flags.workdir)
     print(summary.text(outcome), flush=True)
     return 0
+
+
+def study(flags: argparse.Namespace) -> int:
+    """Run the pipeline once a seed and write a page about it."""
+    from pipelines import local, plan
+    from pipelines import study as studies
+    from pipelines.host_processes import StepFailed
+
+    config = local.prepare(settings_of(flags), flags.workdir)
+    print(plan.describe(config, flags.workdir), flush=True)
+    command = ["python", "-m", "pipelines", *sys.argv[1:]]
+    try:
+        page = studies.run(config, flags.workdir, flags.seeds, flags.output, command)
+    except StepFailed as failure:
+        return _stopped(failure)
+    print(f"\nwrote {page}")
+    return 0
+
+
+def _stopped(failure: StepFailed) -> int:
+    log(f"stopped: {failure.run.step} failed; what it said is above")
+    # 2 and 75 mean the same in every process; anything else is a defect or a killed process.
+    return failure.run.status if failure.run.status in (2, 75) else 1
 
 
 def compile(flags: argparse.Namespace) -> int:

@@ -10,22 +10,16 @@ wants a real store. Not covered: a store that several machines use.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
+import http.client
 import json
 import os
-import random
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import sysconfig
 import tempfile
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -33,15 +27,19 @@ from typing import IO
 from components.errors import Unavailable, UserError
 from components.progress import size
 from components.storage import Store
+from pipelines import free_ports, tied_process
 
 _LISTENERS = ("master", "volume", "filer", "s3", "admin")
 _GRPC = 10_000  #: the server's parts find each other's gRPC ports this far above the others
 _SOCKETS = Path("/tmp")  #: where the server puts Unix sockets, whatever TMPDIR says
 _START_SECONDS = 30.0
-_STOP_SECONDS = 10.0
+#: It answers SIGTERM in 1.3 s, or waits half a minute for connections that idle; what was written is in files
+#: by then, and a kill loses none of it.
+_STOP_SECONDS = 3.0
+#: How long a folder in use is waited for: the server of a run that was killed takes a moment to end.
+_LOCK_SECONDS = 2.0
 _STARTS = 3
 _REGION = "us-east-1"
-_PR_SET_PDEATHSIG = 1
 
 
 class EmbeddedStore:
@@ -98,7 +96,7 @@ class EmbeddedStore:
             ) from None
         try:
             for attempt in range(1, _STARTS + 1):
-                self._ports = _ports(self.folder / "ports.json", fresh=attempt > 1)
+                self._ports = free_ports.remembered(self.folder / "ports.json", _LISTENERS, _GRPC, fresh=attempt > 1)
                 self._start(program)
                 self.environ = {
                     "STORE_ENDPOINT_URL": f"http://127.0.0.1:{self._ports['s3']}",
@@ -106,7 +104,7 @@ class EmbeddedStore:
                     "STORE_SECRET_ACCESS_KEY": secret,
                     "STORE_REGION": _REGION,
                 }
-                if self._answers():
+                if self._answers() and self._serves():
                     break
                 self._stop()
                 # Between finding ports free and the server's listening, another program may take one.
@@ -115,7 +113,6 @@ class EmbeddedStore:
                         f"{self.folder}: the object store's server did not start; its log {self.log}:\n"
                         + self._excerpt()
                     )
-            Store.from_env(self.uri, self.environ).ensure_bucket()
         except BaseException:
             self._stop()
             self._unlock()
@@ -167,7 +164,7 @@ class EmbeddedStore:
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.folder),
             "TMPDIR": tempfile.gettempdir(),
-            "GOMEMLIMIT": "256MiB",
+            "GOMEMLIMIT": "384MiB",
             **{
                 f"WEED_JWT_{part}_KEY": secrets.token_hex(32)
                 for part in ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
@@ -175,45 +172,48 @@ class EmbeddedStore:
         }
         command = [program, "-logtostderr=true", "mini", *(f"-{name}={value}" for name, value in flags.items())]
         with self.log.open("wb") as log:
-            self._process = _spawn(
-                lambda: subprocess.Popen(
-                    command,
-                    cwd=self.folder,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    umask=0o077,
-                    # Ctrl-C in a terminal goes to the whole group: the steps end first, then the server.
-                    start_new_session=True,
-                    # While it lives, the folder is in use, whatever has become of this process.
-                    pass_fds=[self._lock.fileno()] if self._lock else [],
-                    preexec_fn=_die_with(os.getpid()),
-                )
+            self._process = tied_process.start(
+                command,
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                umask=0o077,
+                # While it lives, the folder is in use, whatever has become of this process.
+                pass_fds=[self._lock.fileno()] if self._lock else [],
             )
         _note(self._lock, self.pid)
 
     def _answers(self) -> bool:
-        """Wait until the server takes S3 requests; False where it ends, or time does, before."""
-        url = ("127.0.0.1", self._ports["s3"])
+        """Wait until a server of its kind is on the S3 port; False where ours ends, or time does, before."""
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(url, timeout=1):
-                return True
+            line = http.client.HTTPConnection("127.0.0.1", self._ports["s3"], timeout=1)
+            with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(line):
+                line.request("GET", "/healthz")
+                if line.getresponse().getheader("Server", "").startswith("SeaweedFS"):
+                    return True
             time.sleep(0.02)
         return False
+
+    def _serves(self) -> bool:
+        """Create the bucket; False where it was another program that answered, and the server has ended."""
+        try:
+            Store.from_env(self.uri, self.environ).ensure_bucket()
+        except (UserError, Unavailable):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                if self._process is not None:
+                    self._process.wait(2)
+                    return False
+            raise
+        return True
 
     def _stop(self) -> None:
         process = self._process
         if process is None:
             return
-        for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, None)):
-            if process.poll() is not None:
-                break
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(seconds)
+        tied_process.stop(process, _STOP_SECONDS)
         self._process = None
         for port in self._ports.values():
             for left in [
@@ -252,16 +252,22 @@ def _program() -> str:
 def _lock(folder: Path) -> IO[str]:
     """The folder's lock file, locked for as long as it or an inherited copy is open."""
     file = (folder / "lock").open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        owner = file.read().strip() or "another process"
-        file.close()
-        raise UserError(
-            f"{folder}: the object store there is in use ({owner}); wait for that run to end, or give this "
-            "one another folder"
-        ) from None
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            file.close()
+            raise UserError(
+                f"{folder}: the object store there is in use ({owner}); wait for that run to end, or give this "
+                "one another folder"
+            ) from None
     _note(file, None)
     return file
 
@@ -304,70 +310,3 @@ def _check_space(folder: Path) -> None:
             f"{folder}: only {size(disk.free)} of the disk's {size(disk.total)} are free, and the object store "
             f"stops writing below {size(disk.total // 100)}; free some space or give a folder on another disk"
         )
-
-
-def _ports(path: Path, fresh: bool) -> dict[str, int]:
-    """A port for each listener, its gRPC port being `_GRPC` above: the folder's own if free, else new ones."""
-    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        known = {name: int(port) for name, port in json.loads(path.read_text()).items()}
-        if not fresh and set(known) == set(_LISTENERS) and all(_is_free(port) for port in known.values()):
-            return known
-    # Both ports lie below the range from which Linux gives out ports, so nothing takes them by chance.
-    candidates = random.SystemRandom().sample(range(10_240, 22_000), 500)
-    found = dict(zip(_LISTENERS, filter(_is_free, candidates)))
-    if len(found) < len(_LISTENERS):
-        raise Unavailable("no free ports between 10240 and 32000 on 127.0.0.1 for the embedded object store")
-    path.write_text(json.dumps(found))
-    return found
-
-
-def _is_free(port: int) -> bool:
-    return all(_can_bind(number) for number in (port, port + _GRPC))
-
-
-def _can_bind(port: int) -> bool:
-    with socket.socket() as probe:
-        # As the server does: a port on which closed connections linger is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-def _die_with(parent: int) -> Callable[[], None] | None:
-    """What a child does first so that the system ends it when the thread that started it ends; Linux only."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-    def preexec() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return preexec
-
-
-def _spawn(start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-    """Start a process from a thread that lives as long as it: the death signal follows the thread."""
-    started: list[subprocess.Popen[bytes] | BaseException] = []
-    ready = threading.Event()
-
-    def keep() -> None:
-        try:
-            process = start()
-        except BaseException as error:
-            started.append(error)
-            ready.set()
-            return
-        started.append(process)
-        ready.set()
-        process.wait()
-
-    threading.Thread(target=keep, name="embedded-store", daemon=True).start()
-    ready.wait()
-    if isinstance(started[0], BaseException):
-        raise started[0]
-    return started[0]

@@ -91,7 +91,7 @@ def replaced_handler(record: Log) -> Iterator[None]:
     """Within it, kfp.local's SubprocessRunner runs container components as host processes."""
     check_seam()
 
-    class HostProcess(subprocess_task_handler.SubprocessTaskHandler):  # type: ignore[misc]
+    class HostProcess(subprocess_task_handler.SubprocessTaskHandler):
         """Runs a container component's command with this interpreter."""
 
         def validate_image(self, image: str) -> None:

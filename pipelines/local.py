@@ -16,7 +16,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,7 +158,7 @@ def run(config: PipelineConfig, workdir: Path) -> Outcome:
 
 
 @contextlib.contextmanager
-def _store(config: PipelineConfig, local: Path) -> Iterator[tuple[str, Mapping[str, str], object]]:
+def _store(config: PipelineConfig, local: Path) -> Iterator[tuple[str, Mapping[str, str], Callable[[], int]]]:
     """The store to use: its URI, the variables that reach it, and a function that gives its peak memory."""
     if config.store is not None:
         yield config.store, {}, lambda: 0

@@ -46,7 +46,8 @@ def load_images(folder: Path, crops: Sequence[Crop]) -> np.ndarray:
     Raises:
         UserError: naming each image that is missing, unreadable or of another size than the first.
     """
-    images, problems = [], []
+    images: list[np.ndarray] = []
+    problems: list[str] = []
     for crop in crops:
         path = folder / crop.file_name
         try:
@@ -116,7 +117,7 @@ def batch_indices(count: int, batch_size: int, step: int, seed: int) -> torch.Te
     training that resumes at a step sees what it would have seen.
     """
     first = step * batch_size
-    picked = []
+    picked: list[torch.Tensor] = []
     for position in range(first, first + batch_size):
         epoch, offset = divmod(position, count)
         if not picked or offset == 0:

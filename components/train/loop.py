@@ -40,7 +40,9 @@ class Trainer:
         base.unet.to(self.device)
         base.text_encoder.to(self.device)
         rates = {"unet": config.learning_rate, "text_encoder": config.text_encoder_lr or config.learning_rate}
-        groups = [{"params": list(part.parameters()), "lr": rates[name]} for name, part in trained.items()]
+        groups: list[dict[str, Any]] = [
+            {"params": list(part.parameters()), "lr": rates[name]} for name, part in trained.items()
+        ]
         self.names = sorted(trained)
         self.parameters = [p for group in groups for p in group["params"]]
         # One pass over the parameters instead of one for each of AdamW's operations: the largest single

@@ -191,7 +191,8 @@ def test_an_interrupted_run_ends_with_the_very_weights_of_an_undisturbed_one(
     undisturbed = weights(run(folder="whole", **settings), 6, tmp_path / "p")
     place.at("train").delete_tree()
 
-    original, steps = loop.Trainer.step, []
+    original = loop.Trainer.step
+    steps: list[int] = []
 
     def step(self: loop.Trainer) -> torch.Tensor:
         if self.done == 5 and not steps:
@@ -203,8 +204,13 @@ def test_an_interrupted_run_ends_with_the_very_weights_of_an_undisturbed_one(
     with pytest.raises(Killed):
         run(folder="broken", **settings)
     assert not (tmp_path / "broken").exists()
-    resumed_from = []
-    monkeypatch.setattr(loop.Trainer, "step", lambda self: resumed_from.append(self.done) or original(self))
+    resumed_from: list[int] = []
+
+    def watched(self: loop.Trainer) -> torch.Tensor:
+        resumed_from.append(self.done)
+        return original(self)
+
+    monkeypatch.setattr(loop.Trainer, "step", watched)
     resumed = run(folder="resumed", **settings)
     assert resumed_from[0] == 4
     assert [ref.step for ref in resumed.refs()] == [0, 2, 4, 6]
@@ -284,4 +290,4 @@ def test_settings_refuse_what_cannot_work() -> None:
         {"lr_scheduler": "sudden"},
     ):
         with pytest.raises(ValueError, match=next(iter(wrong)) if len(wrong) == 1 else ""):
-            TrainConfig(**wrong)  # type: ignore[arg-type]
+            TrainConfig(**wrong)

@@ -1,0 +1,72 @@
+"""A child process that ends with this one, even where this one is killed.
+
+On Linux the kernel sees to it (``PR_SET_PDEATHSIG``, prctl(2)); elsewhere a child outlives a parent that is
+killed. Not covered: the child's own children.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+
+
+def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """``subprocess.Popen(command, **options)`` in a session of its own, tied to this process.
+
+    A session of its own, because Ctrl-C in a terminal goes to every process of the terminal's: those that
+    use the child end first, then it.
+    """
+    started: list[subprocess.Popen[bytes] | BaseException] = []
+    ready = threading.Event()
+
+    def keep() -> None:
+        try:
+            process = subprocess.Popen(command, start_new_session=True, preexec_fn=_tie(os.getpid()), **options)
+            started.append(process)
+        except BaseException as error:
+            started.append(error)
+            return
+        finally:
+            ready.set()
+        process.wait()
+
+    # The signal is sent when the thread that started the child ends, so that one lives as long as the child.
+    threading.Thread(target=keep, name=f"keeps {command[0]}", daemon=True).start()
+    ready.wait()
+    if isinstance(started[0], BaseException):
+        raise started[0]
+    return started[0]
+
+
+def stop(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """End a process that `start` made, and its group: politely, and after `seconds` by force."""
+    for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, None)):
+        if process.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+
+
+def _tie(parent: int) -> Callable[[], None] | None:
+    """What the child does before it becomes the command."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+    def preexec() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return preexec

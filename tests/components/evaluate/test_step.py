@@ -1,0 +1,278 @@
+"""The evaluate step on a real store, a real (tiny) model and real files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from components.artifacts import Metrics, read_json
+from components.checkpoints import fetch_checkpoint
+from components.errors import UserError
+from components.evaluate.config import EvaluateConfig
+from components.evaluate.draw import seeds
+from components.evaluate.step import evaluate
+from components.runtime import Result
+from components.storage import Store
+from tests.components.evaluate.examples import PROMPTS, publish_run, write_crop_set
+
+pytestmark = pytest.mark.integration
+
+CONFIG = EvaluateConfig(images_per_class=6, num_inference_steps=3, batch_size=4, images_kept=5, num_threads=1)
+COUNTS = {name: {"train": 6, "reference": 5} for name in PROMPTS}
+
+
+def same(unet: Any) -> None:
+    """No change: the base under another step."""
+
+
+def shifted(unet: Any) -> None:
+    with torch.no_grad():
+        unet.conv_out.bias.add_(torch.tensor([0.8, -0.8, 0.8, -0.8]))
+
+
+def diverged(unet: Any) -> None:
+    with torch.no_grad():
+        unet.conv_in.weight.fill_(float("nan"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished evaluation and where its files are."""
+
+    store: Store
+    crops: Path
+    checkpoints: Path
+    metrics: Path
+    report: Path
+    result: Result
+
+
+def run(
+    folder: Path, store: Store, base: Path, changes: dict[int, Callable[[Any], None]], config: EvaluateConfig = CONFIG,
+    counts: dict[str, dict[str, int]] = COUNTS, settings: dict[str, Any] | None = None,
+) -> Run:  # fmt: skip
+    place = store.at("evaluate", uuid.uuid4().hex)
+    crops = write_crop_set(folder / "crops", counts)
+    checkpoints = publish_run(place, base, folder, {name: PROMPTS[name] for name in counts}, changes, settings=settings)
+    metrics, report = folder / "metrics", folder / "report.html"
+    result = evaluate(config, crops, checkpoints, place.uri, metrics, report)
+    return Run(place, crops, checkpoints, metrics, report, result)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, store: Store, tiny_base: Path) -> Run:
+    return run(tmp_path_factory.mktemp("run"), store, tiny_base, {100: same, 200: shifted, 300: diverged})
+
+
+def measured(run: Run) -> Metrics:
+    return read_json(run.metrics / "metrics.json", Metrics)
+
+
+def test_every_checkpoint_is_measured_class_by_class(finished: Run) -> None:
+    metrics = measured(finished)
+    rows = metrics.rows()
+    assert [(row.step, row.label) for row in rows] == [
+        (0, "base"), (100, "step 100"), (200, "step 200"), (300, "step 300 (diverged)"),
+    ]  # fmt: skip
+    expected = {"kd_lite0", "fd_lite0", "memorised", "nearest_train", "class_alignment"}
+    for row in rows[:3]:
+        assert set(row.metrics) == expected
+        assert set(row.per_class) == set(PROMPTS)
+        for name, estimate in row.metrics.items():
+            values = [row.per_class[c][name]["value"] for c in PROMPTS]
+            assert estimate["value"] == pytest.approx(np.mean(values))
+        for c in PROMPTS:
+            assert (row.per_class[c]["kd_lite0"]["n"], row.per_class[c]["kd_lite0"]["m"]) == (6, 5)
+    assert set(metrics.floor) == expected
+    assert metrics.floor_per_class["bar"]["kd_lite0"]["n"] == 6
+    assert set(metrics.higher_is_better) == expected - {"nearest_train"}
+    assert metrics.higher_is_better["class_alignment"]
+    assert {"fid", "clip_score", "inception_score"} <= set(metrics.absent)
+
+
+def test_every_checkpoint_gets_the_same_noise(finished: Run) -> None:
+    rows = measured(finished).rows()
+    assert rows[1].metrics == rows[0].metrics  # the same weights draw the same images
+    assert rows[2].metrics != rows[0].metrics
+    first, again, other = (
+        np.asarray(Image.open(finished.metrics / "images" / f"step-{step:06d}" / "bar" / "0000.png"))
+        for step in (0, 100, 200)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_real_crops_are_closer_to_each_other_than_random_images_are(finished: Run) -> None:
+    metrics = measured(finished)
+    base = metrics.rows()[0].metrics
+    assert metrics.floor["kd_lite0"]["high"] < base["kd_lite0"]["low"]
+    assert metrics.floor["fd_lite0"]["value"] < base["fd_lite0"]["value"]
+    assert metrics.floor["class_alignment"]["value"] == 1.0
+    assert base["memorised"]["value"] == 0.0
+
+
+def test_a_diverged_checkpoint_is_left_out_and_said(finished: Run) -> None:
+    row = measured(finished).rows()[3]
+    assert (row.metrics, row.per_class) == ({}, {})
+    assert not (finished.metrics / "images" / "step-000300").exists()
+    assert "step 300 (diverged)" in finished.report.read_text(encoding="utf-8")
+
+
+def test_files_for_people(finished: Run) -> None:
+    kept = sorted((finished.metrics / "images" / "step-000200" / "pin-hole").iterdir())
+    assert [path.name for path in kept] == [f"{i:04d}.png" for i in range(5)]  # images_kept, below images_per_class
+    with Image.open(kept[2]) as image:
+        assert (image.size, image.mode) == ((64, 64), "RGB")
+        assert image.text == {  # type: ignore[attr-defined]
+            "prompt": PROMPTS["pin hole"],
+            "seed": str(seeds(0, "pin hole", 6)[2]),
+        }
+    with Image.open(finished.metrics / "comparison.png") as sheet:
+        assert sheet.width > 6 * 128
+        assert sheet.height > 2 * 4 * 128  # two classes of real, base and two checkpoints
+    curve = (finished.metrics / "curve.svg").read_text(encoding="utf-8")
+    assert curve.lstrip().startswith("<?xml")
+    page = finished.report.read_text(encoding="utf-8")
+    assert "http://" not in page
+    assert "select_best step decides" in page
+
+
+def test_page_and_numbers_are_in_the_store(finished: Run) -> None:
+    reports = finished.store.at("train", "f" * 16, "reports")
+    assert reports.get_bytes("evaluate.html") == finished.report.read_bytes()
+    stored = json.loads(reports.get_bytes("metrics.json") or b"")
+    assert stored == json.loads((finished.metrics / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_flat_numbers_for_the_pipeline_s_ui(finished: Run) -> None:
+    shown = finished.result.metadata["metrics"]
+    best = min(measured(finished).rows()[:3], key=lambda row: row.metrics["kd_lite0"]["value"])
+    assert shown["checkpoint"] == best.label
+    assert shown["kd_lite0"] == best.metrics["kd_lite0"]["value"]
+    assert all(isinstance(value, (str, float)) for value in shown.values())
+
+
+def test_a_checkpoint_that_draws_the_real_thing_wins(tmp_path: Path, store: Store, tiny_base: Path) -> None:
+    """Crops drawn by one checkpoint with other noise: that one is at the floor, the base is not."""
+    from components import sampling
+    from components.artifacts import CheckpointIndex
+
+    place = store.at("evaluate", uuid.uuid4().hex)
+    crops = write_crop_set(tmp_path / "crops", {"bar": {"train": 12, "reference": 12}})
+    prompts = {"bar": PROMPTS["bar"]}
+    checkpoints = publish_run(place, tiny_base, tmp_path, prompts, {10: same, 20: shifted})
+    index = read_json(checkpoints / "index.json", CheckpointIndex)
+    model = sampling.load(fetch_checkpoint(index, index.refs()[2], tmp_path / "whole"), device="cpu")
+    for number, split in enumerate(("train", "reference")):
+        drawn = sampling.generate(
+            model, [PROMPTS["bar"]] * 12, range(1000 * number, 1000 * number + 12), size=64, steps=3
+        )
+        for i, image in enumerate(np.concatenate(list(drawn))):
+            Image.fromarray(image).save(crops / split / "images" / "bar" / f"{i:03d}.png")
+
+    config = CONFIG.model_copy(update={"images_per_class": 12})
+    evaluate(config, crops, checkpoints, place.uri, tmp_path / "metrics", tmp_path / "report.html")
+    metrics = read_json(tmp_path / "metrics" / "metrics.json", Metrics)
+    base, _, right = (row.metrics["kd_lite0"] for row in metrics.rows())
+    assert right["high"] < base["value"]
+    assert right["low"] < metrics.floor["kd_lite0"]["high"]
+    assert "nothing to mix it up with" in metrics.absent["class_alignment"]
+    assert "class_alignment" not in metrics.floor
+    assert "training helped" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_turned_copies_are_looked_for_where_training_turned_them(tmp_path: Path, store: Store, tiny_base: Path) -> None:
+    one = {"bar": {"train": 4, "reference": 4}}
+    config = CONFIG.model_copy(update={"images_per_class": 4, "images_kept": 0})
+    made = run(tmp_path, store, tiny_base, {}, config, one, settings={"augment": "dihedral"})
+    assert measured(made).floor["nearest_train"]["m"] == 16
+    assert list((made.metrics / "images").iterdir()) == []
+
+
+def refused(folder: Path, store: Store, crops: Path, checkpoints: Path) -> str:
+    metrics, report = folder / "metrics", folder / "report.html"
+    with pytest.raises(UserError) as caught:
+        evaluate(CONFIG, crops, checkpoints, store.uri, metrics, report)
+    assert not metrics.exists()
+    assert not report.exists()
+    return str(caught.value)
+
+
+@pytest.fixture
+def place(store: Store) -> Store:
+    return store.at("evaluate", uuid.uuid4().hex)
+
+
+def test_too_few_crops_are_named_for_every_class(tmp_path: Path, place: Store, tiny_base: Path) -> None:
+    counts = {"bar": {"train": 4, "reference": 3}, "pin hole": {"train": 2, "reference": 4}}
+    crops = write_crop_set(tmp_path / "crops", counts)
+    said = refused(tmp_path, place, crops, publish_run(place, tiny_base, tmp_path, PROMPTS, {}))
+    assert "class 'bar' has 3 reference crops, evaluate needs 4; raise crop.reference_fraction" in said
+    assert "class 'pin hole' has 2 train crops" in said
+
+
+def test_crops_of_another_run(tmp_path: Path, place: Store, tiny_base: Path) -> None:
+    crops = write_crop_set(tmp_path / "crops", COUNTS, digest="e" * 64)
+    said = refused(tmp_path, place, crops, publish_run(place, tiny_base, tmp_path, PROMPTS, {}))
+    assert "not the crops that the checkpoints were trained with" in said
+
+
+def test_a_source_image_on_both_sides(tmp_path: Path, place: Store, tiny_base: Path) -> None:
+    crops = write_crop_set(tmp_path / "crops", COUNTS)
+    listing = crops / "reference" / "metadata.jsonl"
+    listing.write_text(listing.read_text(encoding="utf-8").replace("reference-bar-2", "train-bar-1"), encoding="utf-8")
+    said = refused(tmp_path, place, crops, publish_run(place, tiny_base, tmp_path, PROMPTS, {}))
+    assert "train-bar-1.png" in said
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "resized"])
+def test_a_damaged_crop_is_named(tmp_path: Path, place: Store, tiny_base: Path, damage: str) -> None:
+    crops = write_crop_set(tmp_path / "crops", COUNTS)
+    path = crops / "reference" / "images" / "bar" / "001.png"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:900])
+    else:
+        Image.new("RGB", (32, 64)).save(path)
+    said = refused(tmp_path, place, crops, publish_run(place, tiny_base, tmp_path, PROMPTS, {}))
+    assert str(path) in said
+    assert "run crop again" in said
+
+
+def test_a_checkpoint_gone_from_the_store(tmp_path: Path, place: Store, tiny_base: Path) -> None:
+    crops = write_crop_set(tmp_path / "crops", COUNTS)
+    checkpoints = publish_run(place, tiny_base, tmp_path, PROMPTS, {100: same})
+    place.at("train", "f" * 16, "step-000100").delete_tree()
+    said = refused(tmp_path, place, crops, checkpoints)
+    assert "checkpoint 100 is gone" in said
+
+
+def test_a_base_that_draws_nothing(tmp_path: Path, place: Store, tiny_base: Path) -> None:
+    from diffusers import UNet2DConditionModel
+
+    base = tmp_path / "base"
+    shutil.copytree(tiny_base, base)
+    unet = UNet2DConditionModel.from_pretrained(tiny_base, subfolder="unet")
+    diverged(unet)
+    unet.save_pretrained(base / "unet")
+    crops = write_crop_set(tmp_path / "crops", COUNTS)
+    said = refused(tmp_path, place, crops, publish_run(place, base, tmp_path, PROMPTS, {}))
+    assert "the base model tiny is broken" in said
+
+
+def test_seeds_of_a_class_stay_when_others_come() -> None:
+    assert seeds(0, "bar", 3) == seeds(0, "bar", 5)[:3]
+    drawn = [*seeds(0, "bar", 500), *seeds(0, "pin hole", 500), *seeds(1, "bar", 500)]
+    assert len(set(drawn)) == 1500
+    assert max(drawn) < 2**32

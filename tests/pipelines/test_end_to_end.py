@@ -1,0 +1,159 @@
+"""The whole pipeline as a user runs it: by its command line, as processes, with the embedded store."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines.quickstart.samples import write_samples
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.e2e
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+FAST = [
+    "train.max_train_steps=2",
+    "train.checkpointing_steps=1",
+    "train.lr_warmup_steps=0",
+    "train.train_batch_size=2",
+    "train.augment=none",
+    "train.num_threads=1",
+    "crop.max_train_per_class=4",
+    "crop.max_reference_per_class=4",
+    "crop.classes=[pin-hole, open]",
+    "evaluate.images_per_class=4",
+    "evaluate.num_inference_steps=2",
+]
+
+
+@pytest.fixture(scope="module")
+def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "My Boards"
+    write_samples(folder, images=8, size=320, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def run(boards: Path, workdir: Path, tiny_base: Path) -> Run:
+    def call(*settings: str, data: Path | None = None, more: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        sets = [part for s in (*FAST, f"base_model={tiny_base}", *settings) for part in ("--set", s)]
+        command = [sys.executable, "-m", "pipelines", "run", "--workdir", str(workdir), "--data", str(data or boards)]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("STORE_", "AWS_"))}
+        # From another folder, as users do; the packages are installed or on the path.
+        environment["PYTHONPATH"] = str(ROOT)
+        return subprocess.run(
+            [*command, *sets, *more], capture_output=True, text=True, cwd=workdir, env=environment, timeout=550
+        )
+
+    return call
+
+
+def ran(output: str) -> list[str]:
+    """Steps that were run rather than answered from the cache."""
+    return re.findall(r"^   (\w+) took ", output, flags=re.MULTILINE)
+
+
+def test_a_run_makes_everything_once_and_then_only_what_changed(run: Run, workdir: Path) -> None:
+    first = run()
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert ran(first.stdout) == ["snapshot", "crop", "train", "evaluate", "select_best", "convert"]
+    results = workdir / "my-boards"
+    made = {path.name for path in results.iterdir()}
+    assert {"report.html", "decision.html", "crops.html", "training.html", "comparison.png", "run.json"} <= made
+    [model] = results.glob("*.safetensors")
+    assert str(model.name) in first.stdout
+    record = json.loads((results / "run.json").read_text())
+    assert 0 < record["peak_bytes"] < 4e9
+    assert record["model"]["bytes"] == model.stat().st_size
+
+    second = run()
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert ran(second.stdout) == ["snapshot"]
+    assert second.stdout.count("cached ─") == 5
+    assert json.loads((results / "run.json").read_text())["model"] == record["model"]
+
+    third = run("convert.dtype=fp32")
+    assert third.returncode == 0, third.stdout + third.stderr
+    assert ran(third.stdout) == ["snapshot", "convert"]
+    [bigger] = results.glob("*.safetensors")
+    assert bigger.stat().st_size > 1.8 * record["model"]["bytes"]
+
+
+def test_the_model_file_loads_offline_and_draws(run: Run, workdir: Path, tiny_base: Path) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    assert run().returncode == 0
+    [model] = (workdir / "my-boards").glob("*.safetensors")
+    loaded = StableDiffusionPipeline.from_single_file(
+        str(model), config=str(tiny_base), local_files_only=True, safety_checker=None
+    )
+    loaded.set_progress_bar_config(disable=True)
+    image = loaded("a photo of pin-hole", num_inference_steps=2, height=64, width=64).images[0]
+    assert image.size == (64, 64)
+
+
+def test_no_server_is_left_running(run: Run, workdir: Path) -> None:
+    assert run().returncode == 0
+    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(workdir / ".local" / "store") not in processes
+
+
+def test_credentials_are_in_nothing_that_a_run_leaves_or_says(run: Run, workdir: Path) -> None:
+    said = run()
+    from pipelines.embedded_store import EmbeddedStore
+
+    with EmbeddedStore(workdir / ".local" / "store") as store:
+        secret = store.environ["STORE_SECRET_ACCESS_KEY"]
+    assert len(secret) >= 16
+    assert secret not in said.stdout + said.stderr
+    for path in [*(workdir / "my-boards").rglob("*"), *(workdir / ".local" / "artifacts").rglob("*")]:
+        if path.is_file():
+            assert secret.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("crop.classes=[crack]", r"no defect of class 'crack' in the data; known: .*pin-hole"),
+        ("train.max_train_step=3", "did you mean 'max_train_steps'"),
+        ("base_model=/nowhere", "/nowhere is no folder"),
+    ],
+)
+def test_a_mistake_ends_in_one_message_before_anything_runs(run: Run, setting: str, expected: str) -> None:
+    done = run(setting)
+    assert done.returncode == 2
+    assert re.search(expected, done.stderr)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert ran(done.stdout) == []
+
+
+def test_wrong_data_ends_in_one_message_before_anything_runs(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder, expected in ((tmp_path / "none", "does not exist"), (tmp_path / "empty", "is empty")):
+        done = run(data=folder)
+        assert done.returncode == 2
+        assert expected in done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        assert ran(done.stdout) == []
+
+
+def test_a_plan_runs_nothing(run: Run) -> None:
+    done = run(more=("--plan",))
+    assert done.returncode == 0
+    assert "pin-hole" in done.stdout
+    assert "time" in done.stdout
+    assert "disk" in done.stdout
+    assert ran(done.stdout) == []

@@ -1,0 +1,66 @@
+"""The README: every file has its line, every link and picture is there, every command exists."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pipelines.__main__ import parser
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def sections() -> dict[str, set[str]]:
+    """Folder → file names, as the map of files lists them."""
+    found: dict[str, set[str]] = {}
+    folder = ""
+    for line in README.splitlines():
+        if match := re.fullmatch(r"\*\*`([\w/]+)/`\*\*", line):
+            folder = match[1]
+        elif folder and (match := re.match(r"\| `([\w./]+)` \|", line)):
+            found.setdefault(folder, set()).add(match[1])
+    return found
+
+
+def test_every_source_file_has_its_line() -> None:
+    listed = {f"{folder}/{name}" for folder, names in sections().items() for name in names}
+    there = {
+        path.relative_to(ROOT).as_posix()
+        for top in ("components", "pipelines")
+        for path in (ROOT / top).rglob("*")
+        if path.suffix in (".py", ".html", ".yaml") and path.read_text(encoding="utf-8").strip()
+    }
+    empty_inits = {path for path in there if path.endswith("/__init__.py")} - listed
+    assert listed - there == set(), "listed, but not there"
+    assert there - listed - empty_inits == set(), "there, but not listed"
+
+
+def test_every_link_and_picture_is_there() -> None:
+    targets = [t for t in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in t]
+    assert targets
+    assert [t for t in targets if not (ROOT / t).exists()] == []
+
+
+def test_every_make_target_named_is_one() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, flags=re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z][a-z0-9-]+)", README))
+    assert {"run", "test"} <= named
+    assert named <= targets
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(p for p in ROOT.rglob("README.md") if ".venv" not in p.parts and "runs" not in p.parts),
+    ids=lambda p: p.relative_to(ROOT).as_posix(),
+)
+def test_no_readme_has_an_open_place(path: object) -> None:
+    assert "@@" not in path.read_text(encoding="utf-8")  # type: ignore[attr-defined]
+
+
+def test_the_commands_are_those_that_the_help_lists() -> None:
+    text = parser().format_help()
+    for command in ("run", "study", "compile", "settings"):
+        assert command in text
