@@ -58,12 +58,19 @@ def test_our_own_names_come_before_those_of_aws() -> None:
         ({"STORE_ENDPOINT_URL": "http://x:1/minio"}, "STORE_ENDPOINT_URL"),
         ({"STORE_ACCESS_KEY_ID": "k"}, "STORE_SECRET_ACCESS_KEY: not set while STORE_ACCESS_KEY_ID is"),
         ({"AWS_SECRET_ACCESS_KEY": "k"}, "AWS_ACCESS_KEY_ID: not set while AWS_SECRET_ACCESS_KEY is"),
-        ({"STORE_CA_BUNDLE": "/no/such.pem"}, "STORE_CA_BUNDLE: /no/such.pem is no file"),
+        (
+            {"STORE_CA_BUNDLE": "/no/such.pem", "STORE_ENDPOINT_URL": "https://x:1"},
+            "STORE_CA_BUNDLE: /no/such.pem is no file",
+        ),
     ],
 )
 def test_a_wrong_variable_is_named_before_any_request(environ: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Store.from_env("s3://bucket", environ)
+
+
+def test_a_bundle_matters_to_tls_only() -> None:
+    Store.from_env("s3://bucket", {**HERE, "AWS_CA_BUNDLE": "/no/such.pem"})
 
 
 def test_a_password_in_the_endpoint_is_refused_and_not_repeated() -> None:

@@ -1,0 +1,20 @@
+"""The evaluate step as a KFP component."""
+
+from kfp import dsl
+
+from components.images import image
+
+
+@dsl.container_component
+def evaluate(
+    config: dict,
+    crops: dsl.Input[dsl.Dataset],
+    checkpoints: dsl.Input[dsl.Model],
+    store: str,
+    metrics: dsl.Output[dsl.Metrics],
+    report: dsl.Output[dsl.HTML],
+):
+    """Generate with every checkpoint and measure it against held-out real crops."""
+    return dsl.ContainerSpec(
+        image=image("evaluate"), command=["python3", "-m", "components", "evaluate"], args=["{{$}}"]
+    )

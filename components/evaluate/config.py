@@ -1,0 +1,52 @@
+"""Settings of the evaluate step."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from components.settings import Settings
+
+
+class EvaluateConfig(Settings):
+    """How many images every checkpoint draws, how it draws them, and what they are measured with."""
+
+    images_per_class: int = Field(
+        50,
+        ge=4,
+        le=5000,
+        description="Images each checkpoint draws of each class. The interval of kd_lite0 narrows with the "
+        "smaller of this and the number of reference crops.",
+    )
+    num_inference_steps: int = Field(
+        20,
+        ge=2,
+        le=1000,
+        description="DPM-Solver++ steps an image. On board defects drawn by the tiny model, kd_lite0 was the same at "
+        "10, 20 and 50.",
+    )
+    guidance_scale: float = Field(
+        3.0,
+        ge=1,
+        le=30,
+        description="Classifier-free guidance; 1 is none and takes half the time.",
+    )
+    batch_size: int = Field(
+        16, ge=1, le=512, description="Images drawn at once. Bounds memory; what is drawn does not depend on it."
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="The noise of every image derives from it; all checkpoints get the same."
+    )
+    images_kept: int = Field(
+        16,
+        ge=0,
+        le=5000,
+        description="Images of each class and checkpoint that are kept as PNG; all of them are measured.",
+    )
+    extractor: Literal["lite0"] = Field(
+        "lite0", description="Network whose features are compared: lite0 is EfficientNet-Lite0 on ImageNet."
+    )
+    num_threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads; all cores where not given. Moves the last digits."
+    )

@@ -1,0 +1,87 @@
+"""The select_best step: from metrics to one checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from components import artifacts
+from components.artifacts import CheckpointIndex, Decision, Metrics
+from components.errors import UserError
+from components.progress import log
+from components.runtime import InputPath, OutputPath, Result
+from components.select_best.choose import choose
+from components.select_best.config import SelectBestConfig
+from components.select_best.page import page
+from components.storage import Store
+
+
+def select_best(
+    config: SelectBestConfig,
+    metrics: InputPath,
+    checkpoints: InputPath,
+    store: str,
+    best: OutputPath,
+    decision: OutputPath,
+) -> Result:
+    """Choose one checkpoint of `checkpoints` by what evaluate measured in `metrics`.
+
+    `best` receives ``best.json`` (`artifacts.Decision`), `decision` the page, which is put into the store
+    first, below the run's ``reports``. The rule is in `components.select_best.choose`.
+
+    Raises:
+        UserError: for a metric that was not measured or cannot choose, for constraints that leave nothing,
+            and for metrics of another training run.
+    """
+    measured = artifacts.read_json(metrics / "metrics.json", Metrics)
+    index = artifacts.read_json(checkpoints / "index.json", CheckpointIndex)
+    steps = {ref.step for ref in index.refs()}
+    foreign = sorted({row.step for row in measured.rows()} - steps)
+    if measured.crops_digest != index.crops_digest or foreign:
+        what = f"steps {foreign} are not in the index" if foreign else "the crops differ"
+        raise UserError(f"{metrics}: these metrics are of another training run ({what}); run evaluate again")
+    choice = choose(measured, config)
+    base = next(row for row in measured.rows() if row.step == 0)
+
+    html = page(choice, measured, index, config)
+    kept = Store.from_env(store).at("train", index.fingerprint, "reports")
+    kept.put_bytes("decision.html", html.encode(), "text/html")
+    log(f"decision: {kept.uri}/decision.html")
+    for reason in choice.reasons:
+        log(reason)
+
+    made = Decision(
+        step=choice.row.step,
+        metric=config.metric,
+        mode=choice.mode,
+        chosen=dataclasses.asdict(choice.row),
+        base=dataclasses.asdict(base),
+        floor=measured.floor,
+        reasons=choice.reasons,
+        improved=choice.improved,
+        index=dataclasses.asdict(index),
+        crops={"prompts": index.prompts, "counts": _counts(measured), "digest": index.crops_digest},
+        generation=measured.generation,
+    )
+    artifacts.write_json(best / "best.json", made)
+    decision.parent.mkdir(parents=True, exist_ok=True)
+    decision.write_text(html, encoding="utf-8")
+    value = choice.row.metrics[config.metric]["value"]
+    return Result(
+        metadata={
+            "best": {
+                "step": choice.row.step,
+                "metric": config.metric,
+                "value": value,
+                "improved": str(choice.improved).lower(),
+            }
+        }
+    )
+
+
+def _counts(measured: Metrics) -> dict[str, dict[str, int]]:
+    """Class → crops by split: the numbers that the real-against-real kernel distance rests on."""
+    return {
+        name: {"train": floor["kd_lite0"]["n"], "reference": floor["kd_lite0"]["m"]}
+        for name, floor in measured.floor_per_class.items()
+        if "kd_lite0" in floor
+    }
