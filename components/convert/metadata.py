@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,11 +83,19 @@ def header_metadata(facts: Facts) -> dict[str, str]:
                 "floor": decision.floor,
             }
         ),
-        "defect_diffusion.scheduler": _json(facts.scheduler),
+        "defect_diffusion.scheduler": _json(_finite(facts.scheduler)),
         "defect_diffusion.dtype": facts.config.dtype,
         "defect_diffusion.code_version": code_version(),
     }
     return {key: value for key, value in made.items() if value}
+
+
+def _finite(scheduler: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheduler's configuration without infinities, which are no JSON: diffusers writes one into DPM-Solver's."""
+    return {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in scheduler.items()
+    }
 
 
 def _json(value: Any) -> str:

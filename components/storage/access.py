@@ -55,7 +55,7 @@ class Access:
         if region is None and endpoint != _DEFAULT_ENDPOINTS["s3"]:
             # Elsewhere than at AWS the region hardly ever matters, and asking for it needs one more right.
             region = "us-east-1"
-        return cls(endpoint, endpoint_from, credentials_from, region, _bundle(environ), provider)
+        return cls(endpoint, endpoint_from, credentials_from, region, _bundle(endpoint, environ), provider)
 
     def client(self, pool_class: type[urllib3.PoolManager] = urllib3.PoolManager, **pool: Any) -> Minio:
         """A client that tries each request once: trying again is `Connection.call`'s alone."""
@@ -144,9 +144,10 @@ def _provider(environ: Mapping[str, str]) -> tuple[Provider, str]:
     return _Ambient(), "STORE_ACCESS_KEY_ID and STORE_SECRET_ACCESS_KEY"
 
 
-def _bundle(environ: Mapping[str, str]) -> str:
+def _bundle(endpoint: str, environ: Mapping[str, str]) -> str:
     value, name = _first(environ, _BUNDLES)
-    if value is None:
+    # A bundle for other services, which may not even be mounted here, is no matter to a store without TLS.
+    if value is None or not endpoint.startswith("https://"):
         return os.environ.get("SSL_CERT_FILE") or certifi.where()
     if not Path(value).is_file():
         raise UserError(f"{name}: {value} is no file; give the PEM file with the store's certificate authority")

@@ -80,8 +80,6 @@ class Connection:
             try:
                 result = request()
             except FAILURES as error:
-                if isinstance(error, MinioException):
-                    self._answered.set()
                 if not self.again(place, error, patience):
                     raise self.explained(place, error) from error
             else:
@@ -89,14 +87,21 @@ class Connection:
                 return result
 
     def again(self, place: str, error: Exception, patience: Patience) -> bool:
-        """Wait and say True where `error` may pass; False where it will not, or has had its time."""
+        """Wait and say True where `error` may pass; False where it will not, or has had its time.
+
+        An error that is neither the store's nor the line's, but a defect of ours, is raised.
+        """
+        if isinstance(error, ValueError) and not str(error).startswith("XML element"):
+            raise error
+        if isinstance(error, MinioException):
+            self._answered.set()
         if not _passing(error):
             return False
         limit = PATIENCE if self._answered.is_set() else FIRST_PATIENCE
         return patience.wait(limit, f"{place}: {self.endpoint} {_reason(error)}; trying again for {limit:.0f} s")
 
     def explained(self, place: str, error: Exception) -> Exception:
-        """What to raise for `error`: `call` says which; `error` itself where it is a defect of ours."""
+        """What to raise for `error`: `call` says which."""
         access = self._access
         if isinstance(error, S3Error):
             code, status = error.code or "", getattr(error.response, "status", 0)
@@ -128,8 +133,6 @@ class Connection:
                 )
             if not _passing(error):
                 return UserError(f"{place}: {access.endpoint} refuses the request ({code}: {error.message})")
-        elif isinstance(error, ValueError) and not str(error).startswith("XML element"):
-            return error
         elif isinstance(error, (InvalidResponseError, ServerError, ValueError, ParseError)) and not _passing(error):
             return UserError(
                 f"{place}: {access.endpoint} does not speak S3; check {access.endpoint_from} "

@@ -3,10 +3,11 @@
 A tree's files lie directly below its place; MANIFEST.json is written last, where none is. Without it the
 tree does not exist for readers, so half an upload is never read and the next attempt goes on from it.
 
-Two writers at one place: each object is created by one of them, and the other stops where the content
-differs. A place that several attempts may write differently should have a part of its own for each
-attempt all the same; what an attempt left behind that died is overwritten, and whether its writer lives
-cannot be known from here.
+Two writers at one place never mix: an object is created, never replaced, so where the content differs all
+but one of them stop, perhaps all of them. What a writer with other content left behind is in the way until it
+is deleted, since whether that writer lives cannot be known from here: a place that several attempts may
+write differently has a part of its own for each attempt. (A store without conditional writes is looked at
+again before the commit instead, which leaves a moment.)
 """
 
 from __future__ import annotations
@@ -144,22 +145,19 @@ def _entry(path: str, file: Path) -> Entry:
 
 
 def _put(store: Store, entry: Entry, file: Path, present: ObjectInfo | None, moved: Callable[[int], None]) -> str:
-    """Have the object there with this content; its etag."""
-    if present is not None:
-        if present.bytes == entry.bytes and store.digest(entry.path) == entry.sha256:
-            moved(entry.bytes)
-            return present.etag
-        return transfer.send(store, entry.path, file, entry.sha256, moved=moved)
-    try:
-        return transfer.send(store, entry.path, file, entry.sha256, create=True, moved=moved)
-    except Unsupported:
-        return transfer.send(store, entry.path, file, entry.sha256, moved=moved)
-    except Exists:
-        # Another writer's, or our own where the answer was lost on its way.
-        if store.digest(entry.path) == entry.sha256:
-            moved(entry.bytes)
-            return ""
-        raise _conflict(store) from None
+    """Have the object there with this content; its etag, "" where that is not known."""
+    if present is None:
+        try:
+            return transfer.send(store, entry.path, file, entry.sha256, create=True, moved=moved)
+        except Unsupported:
+            return transfer.send(store, entry.path, file, entry.sha256, moved=moved)
+        except Exists:
+            # Another writer's, or our own where the answer was lost on its way.
+            pass
+    if store.digest(entry.path) != entry.sha256:
+        raise _conflict(store)
+    moved(entry.bytes)
+    return present.etag if present is not None else ""
 
 
 def _check_unmixed(store: Store, manifest: Manifest, tags: Mapping[str, str]) -> None:
@@ -179,8 +177,8 @@ def _agreed(store: Store, committed: Manifest | None, ours: Manifest) -> Manifes
 
 def _conflict(store: Store) -> UserError:
     return UserError(
-        f"{store.uri}: other content is published, or being published, there; the first one stays. "
-        "Publish at another place, or delete what is there first"
+        f"{store.uri}: other content is published there, or is being published, or was left by a run that ended "
+        "early; it stays. Publish at another place, or delete what is there first"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 
 import pytest
 import yaml
@@ -56,6 +57,11 @@ def test_what_tensors_do_not_show_counts_as_a_difference() -> None:
     found = recognise(configs, {})  # type: ignore[arg-type]
     assert found.differences == ("unet norm_num_groups = 8",)
     assert found.name == "stable-diffusion-custom"
+
+
+def test_an_infinite_scheduler_setting_which_diffusers_writes_is_kept_as_text() -> None:
+    made = header_metadata(facts(lambda_min_clipped=-math.inf))
+    assert json.loads(made["defect_diffusion.scheduler"])["lambda_min_clipped"] == "-inf"
 
 
 def test_metadata_are_strings_and_say_where_the_model_is_from() -> None:
