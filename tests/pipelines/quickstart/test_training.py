@@ -12,7 +12,7 @@ from pipelines.quickstart import train_diffusion as diffusion
 from pipelines.quickstart import train_vae as autoencoder
 from pipelines.quickstart.corpus import MERGES, learn_merges, train_tokenizer
 from pipelines.quickstart.crops import MIX, SIZE, Pictures
-from pipelines.quickstart.export_base import Errors, crops_of_folder, reconstruction_errors
+from pipelines.quickstart.export_base import crops_of_folder, reconstruction_errors
 from pipelines.quickstart.networks import (
     build_text_encoder,
     build_unet,
@@ -131,7 +131,7 @@ def test_a_resumed_autoencoder_is_bit_identical(
     assert not same(whole, build_vae())
 
 
-def test_a_resumed_denoiser_is_bit_identical(
+def test_a_resumed_and_prolonged_denoiser_is_bit_identical(
     work: Path, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(diffusion, "SAVE_EVERY_S", 0.0)
@@ -142,15 +142,34 @@ def test_a_resumed_denoiser_is_bit_identical(
     vae, tokenizer = build_vae().eval().requires_grad_(False), load_tokenizer(work / "tokenizer")
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
-    whole = diffusion.train_diffusion(pictures, vae, tokenizer, tmp_path / "whole", 5, 4, 0)
+    whole = diffusion.train_diffusion(pictures, vae, tokenizer, tmp_path / "whole", (3, 2), 4, 0)
     with monkeypatch.context() as patch:
-        interrupted(pictures, patch, stage=1, after=4)
+        interrupted(pictures, patch, stage=1, after=2)
         with pytest.raises(KeyboardInterrupt):
-            diffusion.train_diffusion(pictures, vae, tokenizer, tmp_path / "parts", 5, 4, 0)
-    parts = diffusion.train_diffusion(pictures, vae, tokenizer, tmp_path / "parts", 5, 4, 0)
+            diffusion.train_diffusion(pictures, vae, tokenizer, tmp_path / "parts", (3,), 4, 0)
+    diffusion.train_diffusion(pictures, vae, tokenizer, tmp_path / "parts", (3,), 4, 0)
+    parts = diffusion.train_diffusion(pictures, vae, tokenizer, tmp_path / "parts", (3, 2), 4, 0)
     assert same(whole[0], parts[0])
     assert same(whole[1], parts[1])
     assert whole[2] == parts[2]
+
+
+def test_refining_the_decoder_leaves_the_latents_alone(pictures: Pictures, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vae, fresh = build_vae(), build_vae()
+    fresh.load_state_dict(vae.state_dict())
+    autoencoder.refine_decoder(vae, pictures, tmp_path, 2, 2, 0)
+    assert same(fresh.encoder, vae.encoder)
+    assert same(fresh.quant_conv, vae.quant_conv)
+    assert not same(fresh.decoder, vae.decoder)
+
+
+def test_the_rate_restarts_lower_and_ends_at_zero() -> None:
+    rates = [diffusion.cycle_factor(step, (400, 300)) for step in range(701)]
+    assert max(rates[:400]) == pytest.approx(1, abs=0.2)
+    assert rates[399] < 0.001
+    assert 0.4 < max(rates[400:]) <= diffusion.RESTART
+    assert rates[700] == 0
 
 
 def test_averages_follow_the_weights_and_swap_back() -> None:
@@ -180,9 +199,11 @@ def test_reconstruction_errors_of_a_perfect_and_a_wrong_autoencoder() -> None:
             return type("Out", (), {"sample": self.images * self.factor})
 
     crops = np.random.default_rng(0).integers(0, 2, (4, SIZE, SIZE, 1)).repeat(3, axis=-1).astype(np.uint8) * 255
-    perfect = reconstruction_errors(Through(1.0), crops)  # type: ignore[arg-type]
-    assert perfect == Errors(0.0, pytest.approx(96, abs=1), pytest.approx(1))
-    negative = reconstruction_errors(Through(-1.0), crops)  # type: ignore[arg-type]
+    perfect = reconstruction_errors(Through(1.0), crops)
+    assert perfect.wrong_percent == 0
+    assert perfect.psnr > 90
+    assert perfect.texture == pytest.approx(1)
+    negative = reconstruction_errors(Through(-1.0), crops)
     assert negative.wrong_percent == pytest.approx(100)
     assert negative.psnr == pytest.approx(0, abs=0.1)
 
@@ -192,6 +213,16 @@ def test_a_folder_without_pictures_to_evaluate_on_is_named(tmp_path: Path) -> No
         crops_of_folder(tmp_path, 4)
 
 
+def test_a_wrong_evaluation_folder_stops_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command.main(
+            ["--work", str(tmp_path / "w"), "--out", str(tmp_path / "o"), "--evaluate-on", str(tmp_path / "no")]
+        )
+    assert stopped.value.code == 2
+    assert "no such folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_trains_exports_and_replaces(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diffusion, "SHARDS", 1)
     monkeypatch.setattr(diffusion, "SHARD_CROPS", 8)
@@ -199,12 +230,13 @@ def test_the_command_trains_exports_and_replaces(work: Path, tmp_path: Path, mon
     out.mkdir()
     (out / "old.txt").write_text("old")
     command.main([
-        "--work", str(work), "--out", str(out), "--pictures", str(COUNT), "--vae-steps", "1", "--steps", "1",
-        "--batch", "2",
+        "--work", str(work), "--out", str(out), "--pictures", str(COUNT), "--vae-steps", "1", "--vae-batch", "2",
+        "--decoder-steps", "1", "--steps", "1", "--batch", "2",
     ])  # fmt: skip
     assert [p.name for p in tmp_path.iterdir()] == ["base"]
     assert not (out / "old.txt").exists()
-    assert f"--pictures {COUNT} --vae-steps 1 --steps 1 --batch 2 --seed 0" in (out / "README.md").read_text()
+    options = f"--pictures {COUNT} --vae-steps 1 --vae-batch 2 --decoder-steps 1 --steps 1 --batch 2 --seed 0"
+    assert options in (out / "README.md").read_text(encoding="utf-8")
     pipeline = StableDiffusionPipeline.from_pretrained(out, safety_checker=None)
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
     assert pipeline.scheduler.config.rescale_betas_zero_snr
