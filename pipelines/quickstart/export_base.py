@@ -88,7 +88,7 @@ def crops_of_folder(folder: Path, count: int = 500, seed: int = 0) -> np.ndarray
 
 def describe_errors(vae: AutoencoderKL, pictures: Pictures, folders: list[Path]) -> list[str]:
     """One line per source: drawn crops, and the real images of `folders`, which training never saw."""
-    sources = {"drawn crops": pictures.crop_batch(500, 4)[0]}
+    sources = {"other crops of the drawn pictures": pictures.crop_batch(500, 4)[0]}
     sources.update({f"real images, `{f.name}`": crops_of_folder(f) for f in folders})
     lines = []
     for name, crops in sources.items():
