@@ -5,13 +5,14 @@ Everything it needs lies in one folder, the workdir (``runs`` by default):
     runs/<model name>/        what a run made, for people: pages, pictures, the model file
     runs/.local/store/        the embedded object store's data and credentials
     runs/.local/artifacts/    what KFP keeps of each step, and its cache
-    runs/.local/sample/       the drawn sample set, where no data set was given
+    runs/.local/sample-*/     the drawn sample set, where no data set was given
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 import shutil
 import sys
@@ -90,10 +91,14 @@ def _remote(place: str) -> bool:
 
 
 def _sample_set(workdir: Path) -> Path:
-    """The drawn boards; made anew when the code that draws them has changed."""
+    """The drawn boards; the folder's name carries a digest of the code that draws them, so that changed
+    code draws anew."""
     from pipelines.quickstart.samples import write_samples
 
-    folder = workdir / ".local" / "sample"
+    digest = hashlib.sha256()
+    for path in sorted(QUICKSTART.glob("*.py")):
+        digest.update(path.read_bytes())
+    folder = workdir.absolute() / ".local" / f"sample-{digest.hexdigest()[:8]}"
     if not folder.is_dir():
         temporary = folder.with_name("sample.tmp")
         shutil.rmtree(temporary, ignore_errors=True)

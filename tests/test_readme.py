@@ -46,7 +46,7 @@ def test_every_link_and_picture_is_there() -> None:
 def test_every_make_target_named_is_one() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z0-9-]+):", makefile, flags=re.MULTILINE))
-    named = set(re.findall(r"\bmake ([a-z][a-z0-9-]+)", README))
+    named = set(re.findall(r"(?:`|^    )make ([a-z][a-z0-9-]+)", README, flags=re.MULTILINE))
     assert {"run", "test"} <= named
     assert named <= targets
 
