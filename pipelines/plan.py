@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from components.artifacts import write_json
 from components.crop.survey import Survey, survey
+from components.errors import UserError
+from components.evaluate.config import too_few
 from components.progress import duration, size
 from pipelines.config import PipelineConfig
 
@@ -23,9 +25,12 @@ def describe(config: PipelineConfig, workdir: Path) -> str:
     """The plan, for a terminal. A data set in a remote store is counted by the crop step only.
 
     Raises:
-        UserError: for mistakes in the data set's annotations, before anything is run.
+        UserError: for mistakes in the data set's annotations and classes with too few crops to measure, before
+            anything is run.
     """
     found = None if "://" in config.dataset else survey(config.crop, config.dataset)
+    if found is not None and (problems := too_few(found.counts)):
+        raise UserError(*problems)
     train, evaluate = config.train, config.evaluate
     checkpoints = _checkpoints(config)
     lines = [f"model        {config.model_name}", f"images       {config.dataset}"]

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from components.settings import Settings
+
+#: Crops of a class, on each side, below which no interval can be given.
+MIN_CROPS = 4
+_REMEDIES = {
+    "reference": "raise crop.reference_fraction or add images",
+    "train": "lower crop.reference_fraction or add images",
+}
 
 
 class EvaluateConfig(Settings):
@@ -50,3 +58,14 @@ class EvaluateConfig(Settings):
     num_threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads; all cores where not given. Moves the last digits."
     )
+
+
+def too_few(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A sentence for every class and split (class → split → crops) that has too few to measure."""
+    return [
+        f"class {name!r} has {count} {split} crops, evaluate needs {MIN_CROPS}; {_REMEDIES[split]}, or leave the "
+        "class out with crop.classes"
+        for name, splits in counts.items()
+        for split, count in splits.items()
+        if count < MIN_CROPS
+    ]

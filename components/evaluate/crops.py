@@ -12,9 +12,8 @@ from PIL import Image
 
 from components.artifacts import SPLITS, CheckpointIndex, CropSet, Split, read_crops, read_json
 from components.errors import UserError
+from components.evaluate.config import too_few
 
-#: A jackknife of three images says nothing; four is where the kernel distance's interval starts.
-MIN_CROPS = 4
 _READ_AT_ONCE = 32
 
 
@@ -56,17 +55,7 @@ def load(folder: Path, index: CheckpointIndex) -> RealCrops:
         }
         for split in SPLITS
     }
-    remedies: dict[Split, str] = {
-        "reference": "raise crop.reference_fraction or add images",
-        "train": "lower crop.reference_fraction or add images",
-    }
-    problems = [
-        f"class {name!r} has {len(paths[split][name])} {split} crops, evaluate needs {MIN_CROPS}; "
-        f"{remedies[split]}, or leave the class out with crop.classes"
-        for name in classes
-        for split in SPLITS
-        if len(paths[split][name]) < MIN_CROPS
-    ]
+    problems = too_few({name: {split: len(paths[split][name]) for split in SPLITS} for name in classes})
     if problems:
         raise UserError(*problems)
     return RealCrops(folder, crop_set.resolution, classes, paths, crop_set.dataset)

@@ -29,6 +29,7 @@ FAST = [
     "crop.max_train_per_class=4",
     "crop.max_reference_per_class=4",
     "crop.classes=[pin-hole, open]",
+    "crop.reference_fraction=0.5",
     "evaluate.images_per_class=4",
     "evaluate.num_inference_steps=2",
 ]
@@ -37,7 +38,7 @@ FAST = [
 @pytest.fixture(scope="module")
 def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "My Boards"
-    write_samples(folder, images=8, size=320, seed=1)
+    write_samples(folder, images=14, size=320, seed=1)
     return folder
 
 
@@ -127,6 +128,7 @@ def test_credentials_are_in_nothing_that_a_run_leaves_or_says(run: Run, workdir:
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
+        ("crop.reference_fraction=0.02", "evaluate needs 4|at least one of each is needed"),
         ("crop.classes=[crack]", r"no defect of class 'crack' in the data; known: .*pin-hole"),
         ("train.max_train_step=3", "did you mean 'max_train_steps'"),
         ("base_model=/nowhere", "/nowhere is no folder"),
