@@ -64,6 +64,10 @@ def prepare(config: PipelineConfig, workdir: Path) -> PipelineConfig:
     """
     problems = []
     dataset, base = config.dataset, config.base_model
+    try:
+        (workdir / ".local").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problems.append(f"--workdir {workdir}: cannot be written ({error.strerror}); name a folder that can")
     if base == QUICKSTART_BASE:
         base = str(QUICKSTART / "base")
     elif not _remote(base):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -150,6 +151,27 @@ def test_wrong_data_ends_in_one_message_before_anything_runs(run: Run, tmp_path:
         assert expected in done.stderr
         assert "Traceback" not in done.stdout + done.stderr
         assert ran(done.stdout) == []
+
+
+def test_an_unreadable_image_ends_in_one_message_that_names_it(run: Run, boards: Path, tmp_path: Path) -> None:
+    shutil.copytree(boards, tmp_path / "torn")
+    torn = tmp_path / "torn" / "images" / "board-003.png"
+    torn.write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])
+    done = run(data=tmp_path / "torn")
+    said = done.stdout + done.stderr
+    assert done.returncode == 2
+    assert "board-003.png" in said
+    assert "crop.on_error: skip" in said
+    assert "Traceback" not in said
+    assert ran(done.stdout) == ["snapshot"]
+
+
+def test_a_workdir_that_cannot_be_written_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run(more=("--workdir", str(tmp_path / "file")))
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_plan_runs_nothing(run: Run) -> None:
