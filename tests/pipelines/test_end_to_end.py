@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipelines.quickstart.samples import write_samples
 from tests.conftest import ROOT
@@ -50,9 +51,12 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(boards: Path, workdir: Path, tiny_base: Path) -> Run:
-    def call(*settings: str, data: Path | None = None, more: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    def call(
+        *settings: str, data: Path | None = None, more: tuple[str, ...] = (), command_name: str = "run"
+    ) -> subprocess.CompletedProcess[str]:
         sets = [part for s in (*FAST, f"base_model={tiny_base}", *settings) for part in ("--set", s)]
-        command = [sys.executable, "-m", "pipelines", "run", "--workdir", str(workdir), "--data", str(data or boards)]
+        command = [sys.executable, "-m", "pipelines", command_name, "--workdir", str(workdir)]
+        command += ["--data", str(data or boards)]
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("STORE_", "AWS_"))}
         # From another folder, as users do; the packages are installed or on the path.
         environment["PYTHONPATH"] = str(ROOT)
@@ -172,6 +176,22 @@ def test_a_workdir_that_cannot_be_written_is_named(run: Run, tmp_path: Path) -> 
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_study_writes_a_table_over_seeds_and_a_picture(run: Run, tmp_path: Path) -> None:
+    done = run(more=("--seeds", "0", "1", "--output", str(tmp_path)), command_name="study")
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (tmp_path / "my-boards.md").read_text()
+    assert "| checkpoint | seed 0 | seed 1 |" in page
+    for row in ("| base |", "| step 1 |", "| step 2 |"):
+        [line] = [line for line in page.splitlines() if line.startswith(row)]
+        cells = [cell.strip(" *") for cell in line.split("|")[2:4]]
+        assert all(re.fullmatch(r"-?[\d.]+ \[-?[\d.]+, -?[\d.]+\]", cell) for cell in cells)
+        # Another seed draws with other noise.
+        assert cells[0] != cells[1]
+    with Image.open(tmp_path / "my-boards.png") as picture:
+        # Three rows (the base and two checkpoints) of 8 columns: four images kept of each of two classes.
+        assert picture.height < picture.width
 
 
 def test_a_plan_runs_nothing(run: Run) -> None:
