@@ -29,7 +29,6 @@ from pipelines.config import QUICKSTART_BASE, SAMPLE_DATASET, PipelineConfig
 from pipelines.embedded_store import EmbeddedStore
 
 QUICKSTART = Path(__file__).parent / "quickstart"
-SAMPLE_IMAGES_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def _sample_set(workdir: Path) -> Path:
     if not folder.is_dir():
         temporary = folder.with_name("sample.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
-        write_samples(temporary, seed=SAMPLE_IMAGES_SEED)
+        write_samples(temporary)
         temporary.rename(folder)
     return folder
 
