@@ -332,7 +332,7 @@ def test_companion_is_small_and_tells_nothing_of_the_machine(checkpoint: Path, t
     named = copied(checkpoint, tmp_path)
     for path in ("model_index.json", "unet/config.json"):
         data = json.loads((named / path).read_text())
-        (named / path).write_text(json.dumps({**data, "_name_or_path": "elsewhere/model"}))
+        (named / path).write_text(json.dumps({**data, "_name_or_path": "someone/model"}))
     index = json.loads((named / "model_index.json").read_text())
     index |= {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]}
     (named / "model_index.json").write_text(json.dumps(index))
