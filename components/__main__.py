@@ -1,6 +1,7 @@
 """``python -m components <step> …``: the entry point of every step's container.
 
-One table of steps; a step's module, and with it its heavy libraries, is imported only when asked for.
+The steps are those of `components.images`; a step's module, and with it its heavy libraries, is imported
+only when asked for.
 """
 
 from __future__ import annotations
@@ -10,22 +11,12 @@ import sys
 from collections.abc import Sequence
 
 from components import runtime
-
-#: Step name → module and function.
-STEPS = {
-    "snapshot": "components.snapshot.step:snapshot",
-    "crop": "components.crop.step:crop",
-    "train": "components.train.step:train",
-    "evaluate": "components.evaluate.step:evaluate",
-    "select_best": "components.select_best.step:select_best",
-    "convert": "components.convert.step:convert",
-}
+from components.images import STEPS
 
 
 def load(name: str) -> runtime.Step:
     """The function of the step called `name`."""
-    module, function = STEPS[name].split(":")
-    loaded: runtime.Step = getattr(importlib.import_module(module), function)
+    loaded: runtime.Step = getattr(importlib.import_module(f"components.{name}.step"), name)
     return loaded
 
 
