@@ -19,7 +19,8 @@ from components.artifacts import CheckpointMetrics, Metrics
 from components.errors import UserError
 from components.progress import duration, size
 from components.report import contact_sheet
-from pipelines import local
+from pipelines import class_table, local
+from pipelines.class_table import interval
 from pipelines.config import PipelineConfig
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def run(config: PipelineConfig, workdir: Path, seeds: Sequence[int], output: Pat
 def _page(config: PipelineConfig, results: Sequence[SeedResult], picture: str, command: Sequence[str]) -> str:
     first = results[0].outcome.metrics
     generation = first.generation
-    floor = _cell(first.floor.get("kd_lite0"))
+    floor = interval(first.floor.get("kd_lite0"))
     good = sum(result.improved for result in results)
     classes = ", ".join(sorted(results[0].outcome.decision.index["prompts"]))
     lines = [
@@ -96,13 +97,15 @@ def _page(config: PipelineConfig, results: Sequence[SeedResult], picture: str, c
     ]
     for rows in zip(*(r.outcome.metrics.rows() for r in results)):
         cells = [
-            f"**{_cell(row.metrics.get('kd_lite0'))}**"
+            f"**{interval(row.metrics.get('kd_lite0'))}**"
             if row.step == result.outcome.decision.step
-            else _cell(row.metrics.get("kd_lite0"))
+            else interval(row.metrics.get("kd_lite0"))
             for row, result in zip(rows, results)
         ]
         lines.append(f"| {rows[0].label} | " + " | ".join(cells) + " |")
     lines += ["", "Bold: the checkpoint that select_best chose.", ""]
+    per_class = [c for r in results for c in class_table.results(r.outcome.metrics, r.outcome.decision.step, r.seed)]
+    lines += class_table.text(per_class, first.floor_per_class)
     lines += _others(first, results)
     lines += [f"![{classes}: base and checkpoints]({picture})", "", _caption(results[0]), ""]
     cores = os.cpu_count()
@@ -136,13 +139,6 @@ def _plain(row: CheckpointMetrics, name: str) -> str:
 
 def _number(estimate: dict[str, Any] | None) -> str:
     return "–" if estimate is None else f"{estimate['value']:.3g}"
-
-
-def _cell(estimate: dict[str, Any] | None) -> str:
-    if estimate is None:
-        return "–"
-    value, low, high = (None if estimate[k] is None else 1000 * estimate[k] for k in ("value", "low", "high"))
-    return f"{value:.1f}" if low is None or high is None else f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _picture(result: SeedResult) -> Image.Image:
