@@ -13,21 +13,14 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from components.artifacts import CheckpointMetrics, Metrics
 from components.errors import UserError
 from components.progress import duration, size
-from components.report import contact_sheet
-from pipelines import class_table, local
+from pipelines import class_table, local, study_picture
 from pipelines.class_table import interval
 from pipelines.config import PipelineConfig
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-_SHOWN = 12
-_SIDE = 96
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,7 @@ def run(config: PipelineConfig, workdir: Path, seeds: Sequence[int], output: Pat
         )
         results.append(SeedResult(seed, local.run(seeded, workdir)))
     picture = output / f"{config.model_name}.png"
-    _picture(results[0]).save(picture, optimize=True)
+    study_picture.draw(results[0].outcome).save(picture, optimize=True)
     page = output / f"{config.model_name}.md"
     page.write_text(_page(config, results, picture.name, command), encoding="utf-8")
     return page
@@ -76,7 +69,8 @@ def _page(config: PipelineConfig, results: Sequence[SeedResult], picture: str, c
     generation = first.generation
     floor = interval(first.floor.get("kd_lite0"))
     good = sum(result.improved for result in results)
-    classes = ", ".join(sorted(results[0].outcome.decision.index["prompts"]))
+    index = results[0].outcome.decision.index
+    classes = ", ".join(sorted(index["prompts"]))
     lines = [
         f"# {config.model_name}",
         "",
@@ -87,7 +81,8 @@ def _page(config: PipelineConfig, results: Sequence[SeedResult], picture: str, c
         f"{config.crop.resolution} px, learning rate {config.train.learning_rate:g}, "
         f"text encoder {'trained' if config.train.train_text_encoder else 'frozen'}; "
         f"{config.evaluate.images_per_class} images a class, {config.evaluate.num_inference_steps} sampler steps, "
-        f"guidance {config.evaluate.guidance_scale:g}. Crops digest `{first.crops_digest[:12]}`.",
+        f"guidance {config.evaluate.guidance_scale:g}. Base model {Path(index['base_model']).name}, digest "
+        f"`{index['base_revision'][:12]}`; crops, digest `{first.crops_digest[:12]}`.",
         "",
         f"**On {good} of {len(results)} seeds the upper bound of the chosen checkpoint lies below the base's "
         f"value.** `kd_lite0` × 10³ with its 95 % interval, against held-out real crops; real against real: {floor}.",
@@ -107,7 +102,12 @@ def _page(config: PipelineConfig, results: Sequence[SeedResult], picture: str, c
     per_class = [c for r in results for c in class_table.results(r.outcome.metrics, r.outcome.decision.step, r.seed)]
     lines += class_table.text(per_class, first.floor_per_class)
     lines += _others(first, results)
-    lines += [f"![{classes}: base and checkpoints]({picture})", "", _caption(results[0]), ""]
+    lines += [
+        f"![{classes}: base and checkpoints]({picture})",
+        "",
+        study_picture.caption(results[0].outcome, results[0].seed),
+        "",
+    ]
     cores = os.cpu_count()
     peak = max(r.outcome.peak_bytes for r in results)
     seconds = [cost.seconds for r in results for cost in r.outcome.steps]
@@ -139,29 +139,3 @@ def _plain(row: CheckpointMetrics, name: str) -> str:
 
 def _number(estimate: dict[str, Any] | None) -> str:
     return "–" if estimate is None else f"{estimate['value']:.3g}"
-
-
-def _picture(result: SeedResult) -> Image.Image:
-    """A row a checkpoint, the same noise in a column; the classes share the columns evenly."""
-    from PIL import Image
-
-    rows = []
-    for folder in _checkpoint_folders(result.outcome):
-        by_class = [sorted(c.glob("*.png")) for c in sorted(folder.iterdir()) if c.is_dir()]
-        each = max(1, _SHOWN // len(by_class))
-        rows.append([path for paths in by_class for path in paths[:each]])
-    columns = len(rows[0])
-    return contact_sheet([Image.open(path) for row in rows for path in row], columns, _SIDE)
-
-
-def _checkpoint_folders(outcome: local.Outcome) -> list[Path]:
-    return sorted(path for path in (outcome.folder / "generated").iterdir() if path.is_dir())
-
-
-def _caption(result: SeedResult) -> str:
-    names = [row.label for row in result.outcome.metrics.rows()]
-    classes = sorted(result.outcome.decision.index["prompts"])
-    order = f", columns by class ({', '.join(classes)})" if len(classes) > 1 else ""
-    return (
-        f"Generated images of seed {result.seed}, not chosen; rows: {', '.join(names)}{order}; a column has one noise."
-    )
