@@ -1,4 +1,4 @@
-# make help lists the targets. Settings: DATA, NAME, SET, PARAMS, SEEDS, OUTPUT, WORKDIR, PYTHON, TORCH_INDEX.
+# make help lists the targets. Settings: DATA, NAME, SET, PARAMS, SEEDS, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, PYTHON, TORCH_INDEX.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,13 +11,17 @@ NAME ?=
 SET ?=
 SEEDS ?= 0 1 2
 OUTPUT ?= .
+MODEL ?= sample-boards
+CLASS ?=
+N ?= 100
+OUT ?= new-images
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requirements.lock
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan compile settings test test-unit test-integration test-e2e lint format lock study clean
+.PHONY: help run plan compile settings generate test test-unit test-integration test-e2e lint format lock study clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +39,10 @@ compile: $(VENV)/.installed ## write the pipeline for a cluster to pipeline.yaml
 
 study: $(VENV)/.installed ## the run with SEEDS='0 1 2'; a table and a picture to OUTPUT=folder
 	@$(BIN)/python -m pipelines study --workdir '$(WORKDIR)' $(SETTINGS) --seeds $(SEEDS) --output '$(OUTPUT)'
+
+generate: $(VENV)/.installed ## N=100 new images of CLASS=short (or of every class) with MODEL=name to OUT=folder
+	@$(BIN)/python -m pipelines generate --workdir '$(WORKDIR)' --model '$(MODEL)' \
+		$(foreach c,$(CLASS),--class '$(c)') -n $(N) --out '$(OUT)'
 
 settings: $(VENV)/.installed ## list every setting with its value and meaning
 	@$(BIN)/python -m pipelines settings $(SETTINGS)

@@ -49,7 +49,7 @@ def load(folder: Path, device: str | None = None) -> Model:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = _device(device)
     dtype = torch.float16 if where.type == "cuda" else torch.float32
     missing = [p for p in ("scheduler", "text_encoder", "tokenizer", "unet", "vae") if not (folder / p).is_dir()]
     if missing:
@@ -63,8 +63,50 @@ def load(folder: Path, device: str | None = None) -> Model:
         scheduler = solver(folder)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: cannot be loaded ({error}); run train again") from None
+    return _ready(tokenizer, text_encoder, unet, vae, scheduler, where)
+
+
+def load_file(file: Path, config: Path, device: str | None = None) -> Model:
+    """Load one `.safetensors` file in the original Stable Diffusion key layout, offline.
+
+    Args:
+        file: the weights.
+        config: everything of a diffusers folder but the weights.
+        device: as for `load`, and so are the types.
+
+    Raises:
+        UserError: when the file does not hold what `config` describes.
+    """
+    from diffusers import StableDiffusionPipeline
+    from diffusers.utils.logging import disable_progress_bar
+
+    where = _device(device)
+    dtype = torch.float16 if where.type == "cuda" else torch.float32
+    disable_progress_bar()
+    try:
+        loaded = StableDiffusionPipeline.from_single_file(
+            str(file), config=str(config), torch_dtype=dtype, local_files_only=True, safety_checker=None
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file}: cannot be loaded with the configuration in {config} ({type(error).__name__}: {error}); is it the "
+            "configuration of this model?"
+        ) from None
+    parts = (loaded.text_encoder, loaded.unet, loaded.vae)
+    absent = sorted({n for part in parts for n, tensor in part.state_dict().items() if tensor.is_meta})
+    if absent:
+        raise UserError(f"{file}: {len(absent)} tensors missing ({absent[0]}, …); the file is not complete")
+    return _ready(loaded.tokenizer, *parts, solver(config), where)
+
+
+def _device(device: str | None) -> torch.device:
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _ready(tokenizer: Any, text_encoder: Any, unet: Any, vae: Any, scheduler: Any, where: torch.device) -> Model:
     for part in (text_encoder, unet, vae):
         part.eval().requires_grad_(False).to(where)
+    vae.to(torch.float32)
     return Model(tokenizer, text_encoder, unet, vae, scheduler, where)
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``python -m pipelines run``, ``study``, ``compile`` and ``settings``.
+"""The command line: ``python -m pipelines run``, ``study``, ``generate``, ``compile`` and ``settings``.
 
 Exit status: 0 done; 2 something in the input is wrong, and the message says what; 75 a service did
 not answer, try again; 130 interrupted; 1 a defect of this program.
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.errors import Unavailable, UserError
+from pipelines.generation import command as generation
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
     study.add_argument("--workdir", type=Path, default=Path("runs"), metavar="FOLDER", help="as for run (runs)")
     study.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="the seeds (0 1 2)")
     study.add_argument("--output", type=Path, default=Path(), metavar="FOLDER", help="where the page goes (here)")
+
+    generation.add_parser(commands)
 
     compile_ = commands.add_parser(
         "compile",

@@ -78,6 +78,13 @@ def study(flags: argparse.Namespace) -> int:
     return 0
 
 
+def generate(flags: argparse.Namespace) -> int:
+    """Draw new images with a trained model."""
+    from pipelines.generation.command import generate as draw
+
+    return draw(flags)
+
+
 def _stopped(failure: StepFailed) -> int:
     log(f"stopped: {failure.run.step} failed; what it said is above")
     # 2 and 75 mean the same in every process; anything else is a defect or a killed process.

@@ -202,6 +202,10 @@ def _collect(places: Mapping[str, Path], model: PublishedModel, folder: Path, en
     for old in folder.glob("*.safetensors"):
         if old != target:
             old.unlink()
+    published = Store.from_env(model.uri, {**os.environ, **environ})
     if not target.exists() or target.stat().st_size != model.bytes:
-        Store.from_env(model.uri, {**os.environ, **environ}).download_file(model.file, target)
+        published.download_file(model.file, target)
+    # A file holds weights only: without this folder it can be loaded nowhere.
+    shutil.rmtree(folder / "config", ignore_errors=True)
+    published.get_tree(folder, only=lambda path: path.startswith("config/"))
     return target

@@ -83,6 +83,7 @@ def header_metadata(facts: Facts) -> dict[str, str]:
                 "floor": decision.floor,
             }
         ),
+        "defect_diffusion.generation": _json(decision.generation),
         "defect_diffusion.scheduler": _json(_finite(facts.scheduler)),
         "defect_diffusion.dtype": facts.config.dtype,
         "defect_diffusion.code_version": code_version(),

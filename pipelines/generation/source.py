@@ -1,0 +1,198 @@
+"""Which model is meant: a published name, a place in the store, a file or a folder, made one thing on disk.
+
+Stable Diffusion 1.x and 2.x, text to image. A `.safetensors` file holds tensors only; how wide the networks are and
+how text becomes tokens is read from the `config` folder that is published beside it, or from `--config`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.errors import UserError
+from components.progress import log
+from components.storage import Store
+from pipelines.embedded_store import EmbeddedStore
+
+PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
+_SUPPORTED = "supported are Stable Diffusion 1.x and 2.x, text to image"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model on disk: a diffusers folder, or one file with the folder of its configuration."""
+
+    label: str  #: the model as messages and records name it
+    folder: Path  #: diffusers folder; with `file`, everything of one but the weights
+    file: Path | None = None  #: `.safetensors` in the original Stable Diffusion key layout
+    metadata: Mapping[str, str] = field(default_factory=dict)  #: of the file's header
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Class → the prompt that it was trained with; empty for a model that this project did not make."""
+        return dict(json.loads(self.metadata.get("defect_diffusion.prompts", "{}")))
+
+    @property
+    def generation(self) -> dict[str, Any]:
+        """How the images were generated that the model was chosen by."""
+        return dict(json.loads(self.metadata.get("defect_diffusion.generation", "{}")))
+
+    @property
+    def crops_digest(self) -> str | None:
+        """Of the crops that it was trained with."""
+        return self.metadata.get("defect_diffusion.crops_digest")
+
+    @property
+    def resolution(self) -> int:
+        """Side of the images that it was trained on, pixels."""
+        trained = self.metadata.get("modelspec.resolution", "").partition("x")[0]
+        if trained.isdecimal():
+            return int(trained)
+        return int(_config(self.folder / "unet").get("sample_size", 64)) * self.scale
+
+    @property
+    def scale(self) -> int:
+        """Pixels of a side for one of the latents'."""
+        return int(2 ** (len(_config(self.folder / "vae").get("block_out_channels", [0] * 4)) - 1))
+
+    def digest(self) -> str:
+        """SHA-256 of all weights and of the configuration: equal where the same images come out."""
+        digest = hashlib.sha256()
+        weights = [self.file] if self.file else sorted(self.folder.glob("*/*.safetensors"))
+        for path in [*weights, *sorted(p for part in PARTS for p in (self.folder / part).glob("*.json"))]:
+            digest.update(path.name.encode() + b"\0")
+            with path.open("rb") as opened:
+                while block := opened.read(1 << 20):
+                    digest.update(block)
+        return digest.hexdigest()
+
+
+@contextmanager
+def find(model: str, workdir: Path, config: Path | None = None) -> Iterator[Source]:
+    """The model that `--model` names, fetched where it lies in a store.
+
+    Args:
+        model: a file, a folder, an ``s3://`` place, or the NAME or NAME@VERSION of a model published in `workdir`.
+        workdir: where `run` leaves results and its store.
+        config: a diffusers folder for a file that has none beside it.
+
+    Raises:
+        UserError: when there is no such model, or it is of a kind that cannot be drawn from.
+    """
+    path = Path(model).expanduser()
+    if "://" in model:
+        yield _checked(_published(_fetched(Store.from_env(model), model, workdir), model, config))
+    elif path.is_file():
+        yield _checked(_single(path, str(path), config))
+    elif path.is_dir():
+        yield _checked(_folder(path, config))
+    else:
+        yield _checked(_named(model, workdir, config))
+
+
+def _folder(folder: Path, config: Path | None) -> Source:
+    if (folder / "model_index.json").is_file() and any(folder.glob("unet/*.safetensors")):
+        return Source(str(folder), folder)
+    return _published(folder, str(folder), config)
+
+
+def _published(folder: Path, label: str, config: Path | None) -> Source:
+    """The one file in a folder that convert published, or that a run left."""
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) != 1:
+        raise UserError(
+            f"--model {label}: neither a diffusers folder (model_index.json and weights as .safetensors) nor a "
+            f"published model (one .safetensors file; there are {len(files)})"
+        )
+    return _single(files[0], label, config)
+
+
+def _single(file: Path, label: str, config: Path | None) -> Source:
+    if file.suffix != ".safetensors":
+        raise UserError(
+            f"--model {label}: only .safetensors files are read; a {file.suffix or 'file without extension'} can run "
+            "code when it is opened. Convert it first, for example with diffusers"
+        )
+    beside = config or file.parent / "config"
+    if not (beside / "model_index.json").is_file():
+        problem = f"--config {config}: no model_index.json in it" if config else f"--model {label}: no folder {beside}"
+        raise UserError(
+            f"{problem}; the file holds weights only. Give --config a diffusers folder of its base model (for Stable "
+            "Diffusion 1.5: model_index.json and the folders scheduler, text_encoder, tokenizer, unet and vae)"
+        )
+    return Source(label, beside, file, _header(file))
+
+
+def _named(model: str, workdir: Path, config: Path | None) -> Source:
+    name, _, version = model.partition("@")
+    run = workdir / name
+    if not version and (run / "run.json").is_file() and (run / "config").is_dir():
+        return _published(run, name, config)
+    if not (workdir / ".local" / "store").is_dir() or any(part in ("", ".", "..") for part in name.split("/")):
+        raise UserError(f"--model {model}: no such file or folder, and nothing was published in --workdir {workdir}")
+    with EmbeddedStore(workdir / ".local" / "store") as embedded:
+        models = Store.from_env(embedded.uri, embedded.environ).at("models")
+        known = sorted({info.key.partition("/")[0] for info in models.list()})
+        if name not in known:
+            there = f"published here: {', '.join(known)}" if known else "nothing is published here"
+            raise UserError(f"--model {model}: no such file or folder, nor a model of --workdir {workdir} ({there})")
+        return _published(_fetched(models.at(*model.split("@")), model, workdir), model, config)
+
+
+def _fetched(place: Store, label: str, workdir: Path) -> Path:
+    """A local copy of a published version; `place` is one, or the name above it, whose latest is taken."""
+    if place.manifest() is None:
+        latest = place.get_bytes("latest.json")
+        if latest is None:
+            versions = sorted({key for info in place.list() if (key := info.key.partition("/")[0]) != "latest.json"})
+            hint = f"; versions: {', '.join(versions)}" if versions else ""
+            raise UserError(f"--model {label}: no published model at {place.uri}{hint}")
+        place = place.at(json.loads(latest)["version"])
+    manifest = place.manifest()
+    if manifest is None:
+        raise UserError(f"--model {label}: latest.json at {place.uri} names a version that is not there")
+    folder = workdir / ".local" / "models" / hashlib.sha256(place.uri.encode()).hexdigest()[:16]
+    log(f"fetching {place.uri}")
+    place.get_tree(folder)  # what is there already is only checked
+    return folder
+
+
+def _header(file: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="np") as opened:
+            return dict(opened.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"--model {file}: not a readable .safetensors file ({error}); copy it again") from None
+
+
+def _checked(source: Source) -> Source:
+    """Refuse, by name, what cannot be drawn from."""
+    index = json.loads((source.folder / "model_index.json").read_text(encoding="utf-8"))
+    kind = index.get("_class_name", "")
+    missing = [part for part in PARTS if not (source.folder / part).is_dir()]
+    if "XL" in kind or "3" in kind or "Flux" in kind or isinstance(index.get("text_encoder_2", [None])[0], str):
+        raise UserError(f"--model {source.label}: a {kind}; {_SUPPORTED}")
+    if missing:
+        raise UserError(f"--model {source.label}: {', '.join(missing)} missing in {source.folder}; {_SUPPORTED}")
+    channels = _config(source.folder / "unet").get("in_channels")
+    latent = _config(source.folder / "vae").get("latent_channels")
+    if channels != latent:
+        raise UserError(
+            f"--model {source.label}: its UNet takes {channels} channels, its VAE makes {latent} (inpainting?); "
+            f"{_SUPPORTED}"
+        )
+    return source
+
+
+def _config(part: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((part / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{part / 'config.json'}: cannot be read ({error}); {_SUPPORTED}") from None
