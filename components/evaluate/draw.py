@@ -12,9 +12,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from components import sampling
-from components.evaluate import metrics
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.extractor import Lite0
+from components.extractor import Lite0
+from components.nearest import nearest
 
 #: Images of a class that the report shows in a row.
 SHOWN = 8
@@ -91,7 +91,7 @@ def draw(
         ):
             _save(images[: max(0, config.images_kept - done)], folders[name], prompt, chosen[done:], done)
             rows.append(extractor.features(images))
-            distance, view = metrics.nearest(rows[-1], views)
+            distance, view = nearest(rows[-1], views)
             away.append(distance)
             pairs += [Pair(float(d), image, int(v), name) for d, image, v in zip(distance, images, view)]
             pairs = sorted(pairs, key=lambda pair: pair.distance)[:PAIRS]

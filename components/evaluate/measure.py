@@ -13,6 +13,7 @@ import numpy as np
 from components.artifacts import Estimate
 from components.evaluate import metrics
 from components.evaluate.probe import Probe
+from components.nearest import nearest
 
 Measured = dict[str, Estimate]
 
@@ -44,7 +45,7 @@ class RealFeatures:
     def __init__(self, train: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray], views: np.ndarray) -> None:
         self.train, self.reference, self.views = train, reference, views
         #: class → distance of each held-out crop to the nearest view, float64 ``[crops]``.
-        self.reference_distances = {name: metrics.nearest(rows, views)[0] for name, rows in reference.items()}
+        self.reference_distances = {name: nearest(rows, views)[0] for name, rows in reference.items()}
         labels = np.repeat(np.arange(len(train)), [len(rows) for rows in train.values()])
         #: None with one class.
         self.probe = Probe(np.concatenate(list(train.values())), labels) if len(train) > 1 else None

@@ -77,21 +77,6 @@ def frechet_distance(generated: np.ndarray, real: np.ndarray) -> Estimate:
     return Estimate(float(max(value, 0.0)), n=n, m=m)
 
 
-def nearest(images: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest training image of each image by cosine distance of their features.
-
-    Args:
-        images: float64 ``[n, d]``.
-        train: float64 ``[k, d]``, k ≥ 1.
-
-    Returns:
-        distances float64 ``[n]``, 0 (same direction) to 2, and indices int64 ``[n]`` into `train`.
-    """
-    similarity = _unit(images) @ _unit(train).T
-    index = similarity.argmax(1)
-    return 1 - similarity[np.arange(len(images)), index], index
-
-
 def memorised(generated: np.ndarray, reference: np.ndarray) -> Estimate:
     """Share of generated images closer to a training image than real unseen images are.
 
@@ -101,7 +86,7 @@ def memorised(generated: np.ndarray, reference: np.ndarray) -> Estimate:
     copying. Wilson's interval, for the threshold found.
 
     Args:
-        generated: distances to the nearest training image as `nearest` gives them, float64 ``[n]``.
+        generated: distances to the nearest training image as `components.nearest.nearest` gives them, float64 ``[n]``.
         reference: the same for held-out real images, float64 ``[m]``.
     """
     threshold = np.quantile(reference, 0.01)
@@ -154,11 +139,6 @@ def mean_of(estimates: Sequence[Estimate]) -> Estimate:
 def _triangle(rows: np.ndarray) -> np.ndarray:
     """`rows`, or their QR decomposition's R where that is smaller: it has the same inner products."""
     return np.asarray(np.linalg.qr(rows, mode="r")) if len(rows) > rows.shape[1] else rows
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(norms, np.finfo(np.float64).tiny))
 
 
 def _student(freedom: int) -> float:

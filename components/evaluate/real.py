@@ -10,8 +10,8 @@ import numpy as np
 
 from components.artifacts import Split
 from components.evaluate.crops import RealCrops, batches, read
-from components.evaluate.extractor import Lite0
 from components.evaluate.measure import RealFeatures
+from components.extractor import Lite0
 from components.progress import Progress
 
 

@@ -22,9 +22,9 @@ from components.evaluate.config import EvaluateConfig
 from components.evaluate.crops import folder_names
 from components.evaluate.crops import load as load_crops
 from components.evaluate.draw import Drawn, draw
-from components.evaluate.extractor import load as load_extractor
 from components.evaluate.real import Real
 from components.evaluate.results import Evaluation
+from components.extractor import load as load_extractor
 from components.progress import Progress, duration, log, size
 from components.runtime import InputPath, OutputPath, Result
 from components.storage import Store

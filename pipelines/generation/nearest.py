@@ -57,8 +57,8 @@ def check(folder: Path) -> None:
 def measure(pictures: Sequence[Picture], out: Path, folder: Path) -> dict[str, Nearness]:
     """File name → nearness, for all of `pictures`. A label that is a class is held against its own crops, another
     prompt against all of them."""
-    from components.evaluate import metrics
-    from components.evaluate.extractor import Lite0
+    from components.extractor import Lite0
+    from components.nearest import nearest
 
     side = read_json(folder / "crops.json", CropSet).resolution
     crops: dict[Split, list[Crop]] = {split: read_crops(folder, split) for split in ("train", "reference")}
@@ -84,8 +84,8 @@ def measure(pictures: Sequence[Picture], out: Path, folder: Path) -> dict[str, N
         views = np.concatenate(
             [features([folder / "train" / crop.file_name for crop in train], turn) for turn in range(_TURNS)]
         )
-        real = metrics.nearest(features([folder / "reference" / crop.file_name for crop in held_out]), views)[0]
-        distance, view = metrics.nearest(features([out / picture.file_name for picture in mine]), views)
+        real = nearest(features([folder / "reference" / crop.file_name for crop in held_out]), views)[0]
+        distance, view = nearest(features([out / picture.file_name for picture in mine]), views)
         limit = np.quantile(real, 0.01) if len(real) else -np.inf
         for picture, d, v in zip(mine, distance, view):
             crop = f"train/{train[int(v) % len(train)].file_name}"

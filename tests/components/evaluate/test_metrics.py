@@ -12,6 +12,7 @@ import torch
 from components.artifacts import Estimate
 from components.evaluate import metrics
 from components.evaluate.probe import Probe
+from components.nearest import nearest
 
 
 class Projection(torch.nn.Module):
@@ -154,14 +155,14 @@ def test_too_few_images_are_refused(function: Callable[..., Estimate], least: in
 def test_copies_of_training_images_count_as_memorised() -> None:
     random = np.random.default_rng(4)
     train, held_out, other = (random.normal(size=(n, 64)) for n in (40, 200, 98))
-    reference, _ = metrics.nearest(held_out, train)
+    reference, _ = nearest(held_out, train)
     copied = train[[3, 7]] * 1.5 + random.normal(0, 0.01, (2, 64))
-    distance, index = metrics.nearest(np.concatenate([copied, other]), train)
+    distance, index = nearest(np.concatenate([copied, other]), train)
     assert index[:2].tolist() == [3, 7]
     assert distance[:2] == pytest.approx(0, abs=1e-3)
     assert metrics.memorised(distance[2:], reference).value < 0.05
     assert metrics.memorised(distance[:2], reference).value == 1
-    assert metrics.memorised(metrics.nearest(train, train)[0], reference).value == 1
+    assert metrics.memorised(nearest(train, train)[0], reference).value == 1
 
 
 def test_proportion_is_wilson_s_interval() -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from components.errors import UserError
-from components.evaluate.extractor import Lite0, load
+from components.extractor import Lite0, load
 
 MILITARY_UNIFORM = 652  # ImageNet class
 
