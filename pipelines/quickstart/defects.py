@@ -243,7 +243,7 @@ def draw_defects(
             mask = _drawn_mask(rng, at, stroke)
             if mask is None:
                 continue
-            drawn.append(Defect(kind, _bounds(mask), mask))
+            drawn.append(Defect(kind, bounds(mask), mask))
             centres.append(stroke.centre)
             break
     return drawn
@@ -263,6 +263,7 @@ def _drawn_mask(rng: np.random.Generator, at: Surroundings, stroke: Proposal) ->
     return mask
 
 
-def _bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """The box around a mask that is not empty: x0, y0, x1, y1; x1 and y1 exclusive."""
     ys, xs = np.nonzero(mask)
     return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1

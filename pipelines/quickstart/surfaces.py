@@ -1,15 +1,18 @@
 """Drawn pictures other than boards: chips on a board, and bare surfaces (ground metal, cast metal, ceramic tiles).
 
-All are free of defects; they teach the base model grey photographic texture.
+They teach the base model grey photographic texture. Free of defects, unless some are asked for (`flaws`).
 """
 
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.quickstart.boards import Drawing
 from pipelines.quickstart.canvas import Canvas, FloatArray, blur, smooth_noise
+from pipelines.quickstart.defects import Defect
 from pipelines.quickstart.finishes import MASKS, lighting, over, relief, to_bytes
+from pipelines.quickstart.flaws import draw_flaws
 from pipelines.quickstart.glyphs import STROKES, write_text
 
 SURFACES = ("metal tile", "brushed metal", "cast metal", "ceramic tile")
@@ -40,8 +43,12 @@ def _stains(rng: np.random.Generator, size: int) -> FloatArray:
     return lines * np.clip(0.6 + 0.6 * smooth_noise(rng, size, 7), 0, 1)
 
 
-def draw_surface(rng: np.random.Generator, size: int, kind: str) -> Drawing:
-    """A surface of `kind` (one of `SURFACES`), (size, size, 3) uint8, mostly grey."""
+def draw_surface(rng: np.random.Generator, size: int, kind: str, defects: dict[str, int] | None = None) -> Drawing:
+    """A surface of `kind` (one of `SURFACES`), (size, size, 3) uint8, mostly grey.
+
+    `defects` says how many of each kind (see `flaws`) are wanted; fewer come back where there is no room. Raises
+    ValueError for an unknown surface or kind.
+    """
     if kind not in SURFACES:
         raise ValueError(f"unknown surface {kind!r}; known: {', '.join(SURFACES)}")
     level = float(rng.uniform(45, 165))
@@ -60,8 +67,9 @@ def draw_surface(rng: np.random.Generator, size: int, kind: str) -> Drawing:
         specks = np.maximum(smooth_noise(rng, size, float(rng.uniform(1.2, 3))) - 2.0, 0)
         texture = 0.02 * smooth_noise(rng, size, 5) - float(rng.uniform(0, 0.35)) * specks
     picture: FloatArray = level * (1 + texture + grain + cloud)
+    bare = np.ones((size, size), dtype=bool)
     if kind == "metal tile":
-        picture = _tile_edges(rng, picture)
+        picture, bare = _tile_edges(rng, picture)
     picture = picture * (1 - float(rng.uniform(0.2, 0.55)) * _stains(rng, size))
     picture = picture * lighting(rng, size, float(rng.uniform(0.05, 0.35)))
     picture = blur(np.asarray(picture, dtype=np.float32), float(rng.uniform(0.2, 0.7)))
@@ -69,31 +77,43 @@ def draw_surface(rng: np.random.Generator, size: int, kind: str) -> Drawing:
     tint = np.ones(3) if rng.random() < 0.75 else 1 + rng.uniform(-0.06, 0.06, 3)
     image = to_bytes(picture[..., None] * tint.astype(np.float32))
     if rng.random() < (0.2 if kind != "ceramic tile" else 0.0):
-        image = np.ascontiguousarray(image.transpose(1, 0, 2))
+        image, bare = np.ascontiguousarray(image.transpose(1, 0, 2)), bare.T
     article = "" if kind in ("brushed metal", "cast metal") else "a "
-    return Drawing(image, f"a photo of {article}{kind}")
+    found: list[Defect] = []
+    if defects:
+        image, found = draw_flaws(rng, image, bare, defects)
+    return Drawing(image, f"a photo of {article}{kind}", found)
 
 
-def _tile_edges(rng: np.random.Generator, picture: FloatArray) -> FloatArray:
-    """Tiles end in a bright chamfer and a dark background: a few of them side by side over the picture."""
+def _tile_edges(rng: np.random.Generator, picture: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Tiles end in a bright chamfer and a dark background: a few of them side by side over the picture.
+
+    Returns the picture and where it shows a tile's face.
+    """
     size = len(picture)
     x = np.arange(size, dtype=np.float32)
     position = float(rng.uniform(-60, 120))
+    face = np.zeros(size, dtype=bool)
     while position < size:
         width = float(rng.uniform(150, 330))
         for edge, inward in ((position, 1), (position + width, -1)):
             depth = (x - edge) * inward
             chamfer = np.exp(-(((depth - rng.uniform(3, 14)) / rng.uniform(1.5, 6)) ** 2))
             picture = picture * (1 + float(rng.uniform(-0.2, 0.8)) * chamfer)
+        face |= (x > position + 20) & (x < position + width - 20)
         gap = float(rng.uniform(0, 40))
         outside = (x > position + width) & (x < position + width + gap)
         picture = np.where(outside[None, :], picture * float(rng.uniform(0.1, 0.5)), picture)
         position += width + gap
-    return np.asarray(picture, dtype=np.float32)
+    return np.asarray(picture, dtype=np.float32), np.broadcast_to(face, picture.shape)
 
 
-def draw_chips(rng: np.random.Generator, size: int) -> Drawing:
-    """Integrated circuits on a board: dark package, marking, pin-1 dot, metal pins; (size, size, 3) uint8."""
+def draw_chips(rng: np.random.Generator, size: int, defects: dict[str, int] | None = None) -> Drawing:
+    """Integrated circuits on a board: dark package, marking, pin-1 dot, metal pins; (size, size, 3) uint8.
+
+    `defects` says how many of each kind (see `flaws`) are wanted on the packages; fewer come back where there is no
+    room. Raises ValueError for an unknown kind.
+    """
     colour = list(MASKS)[int(rng.integers(len(MASKS) - 1))]
     grey = bool(rng.random() < 0.35)
     board = np.asarray(MASKS[colour][0], dtype=np.float32) * (1 + 0.04 * smooth_noise(rng, size, 3))[..., None]
@@ -120,7 +140,10 @@ def draw_chips(rng: np.random.Generator, size: int) -> Drawing:
     picture = picture + float(rng.uniform(0.8, 3.0)) * smooth_noise(rng, size, 1)[..., None]
     if grey:
         picture = np.repeat((picture @ np.array([0.3, 0.59, 0.11], dtype=np.float32))[..., None], 3, axis=2)
-    return Drawing(to_bytes(picture), f"a {'grey ' if grey else ''}photo of a chip on a printed circuit board")
+    image, found = to_bytes(picture), []
+    if defects:
+        image, found = draw_flaws(rng, image, body > 0.99, defects)
+    return Drawing(image, f"a {'grey ' if grey else ''}photo of a chip on a printed circuit board", found)
 
 
 def _chip(

@@ -8,7 +8,7 @@ from PIL import Image
 
 from components.errors import UserError
 from pipelines.quickstart.defects import KINDS
-from pipelines.quickstart.samples import IMAGES, draw_sample, main, write_samples
+from pipelines.quickstart.samples import IMAGES, SETS, draw_sample, main, write_samples
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -35,6 +35,21 @@ def test_the_same_arguments_write_the_same_bytes_and_another_seed_others(tmp_pat
         write_samples(tmp_path / name, images=1, size=256, seed=seed)
     assert files(tmp_path / "a") == files(tmp_path / "b")
     assert files(tmp_path / "a") != files(tmp_path / "c")
+
+
+@pytest.mark.parametrize(("what", "stem"), [("tiles", "tile"), ("chips", "chips")])
+def test_other_sets_hold_the_flaws_of_what_they_show(what: str, stem: str, tmp_path: Path) -> None:
+    main(["--out", str(tmp_path / "set"), "--what", what, "--images", "2", "--size", "400"])
+    assert sorted(p.name for p in (tmp_path / "set" / "images").iterdir()) == [f"{stem}-000.png", f"{stem}-001.png"]
+    folders = {p.name for p in (tmp_path / "set" / "masks").iterdir()}
+    assert folders
+    assert folders <= set(SETS[what].kinds)
+
+
+def test_an_unknown_set_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--what wafers.*known: boards, tiles, chips"):
+        write_samples(tmp_path / "set", what="wafers")
+    assert not list(tmp_path.iterdir())
 
 
 def test_fewer_images_are_the_first_of_more(tmp_path: Path) -> None:
