@@ -65,9 +65,12 @@ def load(folder: Path) -> BaseModel:
 
     weights = {"torch_dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
     unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", **weights)
-    if unet.config.in_channels != 4:
-        raise UserError(f"{folder}/unet: {unet.config.in_channels} input channels; only 4-channel UNets are supported")
     vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", **weights)
+    if unet.config.in_channels != vae.config.latent_channels:
+        raise UserError(
+            f"{folder}/unet: {unet.config.in_channels} input channels for latents of {vae.config.latent_channels}; "
+            "UNets that take more than the latents (inpainting) are not supported"
+        )
     text_encoder = CLIPTextModel.from_pretrained(
         folder / "text_encoder", dtype=torch.float32, use_safetensors=True, local_files_only=True
     )

@@ -4,9 +4,11 @@ Takes coverage masks in 0..1 and returns 8-bit RGB. What the masks hold is decid
 """
 
 from dataclasses import dataclass
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipelines.quickstart.canvas import FloatArray, blur, smooth_noise
 
@@ -35,14 +37,24 @@ class Masks:
 
 
 def finish_scan(rng: np.random.Generator, masks: Masks, inverted: bool = False) -> Picture:
-    """A binarised scan: black copper on white (or the inverse), pure black and white, edges slightly ragged."""
+    """A binarised scan: black copper on white (or the inverse), edges slightly ragged, kept as a JPEG as scanners do.
+
+    The compression leaves grey specks along the edges; its quality is drawn from 70 to 95 of libjpeg's 100.
+    """
     size = len(masks.copper)
     level = blur(masks.copper * (1 - masks.holes), 0.7)
     raggedness = float(rng.uniform(0.02, 0.12))
     level = level + raggedness * (0.6 * smooth_noise(rng, size, 1) + smooth_noise(rng, size, 4))
     dark = level > 0.5
     grey = np.where(dark != inverted, 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    return np.repeat(_as_jpeg(grey, int(rng.integers(70, 96)))[..., None], 3, axis=2)
+
+
+def _as_jpeg(grey: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    file = BytesIO()
+    Image.fromarray(grey).save(file, "JPEG", quality=quality)
+    with Image.open(file) as opened:
+        return np.asarray(opened)
 
 
 def lighting(rng: np.random.Generator, size: int, strength: float) -> FloatArray:

@@ -12,7 +12,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from pipelines.quickstart.crops import SIZE
 
+VAE_WIDTHS = (16, 32, 64)
+DOWNSCALE = 2 ** (len(VAE_WIDTHS) - 1)
 LATENT_CHANNELS = 4
+UNET_WIDTHS = (32, 64, 96, 96)
+UNET_HEADS = (1, 2, 2, 2)  # diffusers' name for them is attention_head_dim
 TEXT_WIDTH = 64
 
 # v-prediction, zero terminal signal-to-noise ratio and trailing steps belong together (Lin et al., "Common
@@ -29,8 +33,8 @@ SCHEDULE = {
 
 
 def build_vae() -> AutoencoderKL:
-    """The autoencoder: 64×64 pixels to 4×8×8 latents, 1.0 M parameters."""
-    widths = (16, 32, 64, 64)
+    """The autoencoder: 64×64 pixels to 4×16×16 latents."""
+    widths = VAE_WIDTHS
     # Two groups: a group of two channels, which eight would give at the finest level, normalises an even area to a
     # mere sign, and colour and brightness of plain surfaces are lost.
     vae = AutoencoderKL(
@@ -78,17 +82,17 @@ def _pass_signals(vae: AutoencoderKL) -> None:
 
 
 def build_unet() -> UNet2DConditionModel:
-    """The denoiser: four levels of two layers as in Stable Diffusion 1, 8.6 M parameters."""
+    """The denoiser: four levels of two layers as in Stable Diffusion 1; most of its work is done at 8×8 and 4×4."""
     return UNet2DConditionModel(
-        sample_size=SIZE // 8,
+        sample_size=SIZE // DOWNSCALE,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
         down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-        block_out_channels=(32, 64, 128, 128),
+        block_out_channels=UNET_WIDTHS,
         layers_per_block=2,
         cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=4,
+        attention_head_dim=UNET_HEADS,
         norm_num_groups=8,
     )
 

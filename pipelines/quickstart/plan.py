@@ -8,11 +8,11 @@ class Plan:
     """Lengths of the stages in steps, and the seed that all randomness comes from."""
 
     pictures: int = 600
-    vae_steps: int = 1800
+    vae_steps: int = 2000
     vae_batch: int = 8
-    decoder_steps: int = 1000
-    steps: tuple[int, ...] = (1400, 700)  # one number per cycle of the learning rate
-    batch: int = 64
+    decoder_steps: int = 3000
+    steps: tuple[int, ...] = (4000, 2000)  # one number per cycle of the learning rate
+    batch: int = 16
     seed: int = 0
 
     def options(self) -> str:

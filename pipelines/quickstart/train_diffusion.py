@@ -16,17 +16,17 @@ from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from components.progress import Progress, log
-from pipelines.quickstart.crops import Pictures
-from pipelines.quickstart.networks import build_text_encoder, build_unet, token_ids, training_scheduler
+from pipelines.quickstart.crops import SIZE, Pictures
+from pipelines.quickstart.networks import DOWNSCALE, build_text_encoder, build_unet, token_ids, training_scheduler
 from pipelines.quickstart.state import load_state, save_state
 from pipelines.quickstart.train_vae import cosine, to_signal
 
-RATE = 1.5e-3
+RATE = 1e-3
 RESTART = 2 / 3  # of the first cycle's rate
 EMA_DECAY = 0.999
 EMPTY_PROMPTS = 0.1
 SHARDS, SHARD_CROPS = 12, 1024
-REDRAW_EVERY = 80  # steps between two shards drawn anew
+REDRAW_EVERY = 320  # steps between two shards drawn anew
 SAVE_EVERY_S = 120.0
 
 
@@ -36,7 +36,8 @@ class LatentCache:
     def __init__(self, pictures: Pictures, vae: AutoencoderKL, tokenizer: CLIPTokenizer, scaling: float) -> None:
         self.pictures, self.vae, self.tokenizer, self.scaling = pictures, vae, tokenizer, scaling
         self.generations = [-1] * SHARDS
-        self.mean = torch.empty(SHARDS * SHARD_CROPS, 4, 8, 8)
+        self.shape = (vae.config.latent_channels, SIZE // DOWNSCALE, SIZE // DOWNSCALE)
+        self.mean = torch.empty(SHARDS * SHARD_CROPS, *self.shape)
         self.deviation = torch.empty_like(self.mean)
         self.tokens = torch.empty(SHARDS * SHARD_CROPS, tokenizer.model_max_length, dtype=torch.long)
 
@@ -63,9 +64,9 @@ class LatentCache:
         self.tokens[rows] = token_ids(self.tokenizer, captions)
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scaled latents (n, 4, 8, 8), sampled from their posteriors, and tokens (n, 77)."""
+        """Scaled latents (n, 4, 16, 16), sampled from their posteriors, and tokens (n, 77)."""
         rows = torch.randint(len(self.mean), (size,), generator=generator)
-        noise = torch.randn((size, 4, 8, 8), generator=generator)
+        noise = torch.randn((size, *self.shape), generator=generator)
         return (self.mean[rows] + self.deviation[rows] * noise) * self.scaling, self.tokens[rows]
 
 
