@@ -17,7 +17,7 @@ from components.crop.window import Box
 class Problem:
     """Something in the data that cannot be used, and what to do about it."""
 
-    path: str  #: file relative to the data set, with ``:line`` where there is one
+    path: str  #: file relative to the data set, with ``:line`` or ``:key`` where there is one
     what: str
 
     def __str__(self) -> str:
@@ -53,18 +53,20 @@ class AnnotatedImage:
 
 @dataclass(frozen=True, order=True)
 class Annotated:
-    """An image and the annotation files that belong to it, by their names alone."""
+    """An image and the annotation files that belong to it."""
 
     image: str
     annotations: tuple[str, ...] = ()
+    #: what `Format.find` already read of them, where one file annotates many images
+    content: object = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a format recognises among a data set's file names."""
+    """What a format recognises among a data set's files."""
 
     images: list[Annotated] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)  #: halves without their other half
+    problems: list[Problem] = field(default_factory=list)  #: halves without their other half, damaged files
     summary: str = ""  #: one line for the log: what was found
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from components.settings import Settings
 
-FormatName = Literal["auto", "deeppcb", "masks"]
+FormatName = Literal["auto", "coco", "csv", "deeppcb", "labelme", "masks", "mvtec", "voc", "yolo"]
 
 
 class CropConfig(Settings):

@@ -2,7 +2,7 @@
 
 Three layouts, which may be mixed:
 
-    images/a.png + masks/scratch/a.png      the class is the folder below masks/
+    images/a.png + masks/scratch/a.png      the class is the folder below masks/ (or ground_truth/)
     MT_Blowhole/Imgs/a.jpg + a.png          the same stem, lossless format: that one is the mask
     scratch/a.png + scratch/a_mask.png      the stem with _mask
 
@@ -29,6 +29,7 @@ _GENERIC = {
     *("data", "dataset", "train", "training", "test", "testing", "val", "valid", "validation", "raw", "all"),
     *("mask", "masks", "label", "labels", "ground_truth", "gt"),
 }
+_APART = {"masks", "ground_truth"}
 # Which of two files of one stem is the mask: the first of these formats. Lossy ones never are.
 _MASK_EXTENSIONS = ("png", "bmp", "gif", "tif", "tiff")
 
@@ -57,8 +58,8 @@ scratch/a.png + scratch/a_mask.png      an image, and its mask: the stem with _m
         beside, more = _find_beside([f for f in pictures if f not in set(apart) | set(found)])
         found.update(beside)
         masks = sum(len(m) for m in found.values())
-        if not masks and not problems:
-            return Found()
+        if not masks:
+            return Found(problems=sorted(problems))
         items = sorted(Annotated(image, tuple(sorted(of))) for image, of in found.items())
         without = sum(not item.annotations for item in items)
         summary = f"{len(items)} images, {masks} binary masks"
@@ -71,24 +72,30 @@ scratch/a.png + scratch/a_mask.png      an image, and its mask: the stem with _m
         defects: list[Defect] = []
         problems: list[Problem] = []
         for annotation in item.annotations:
-            mask = MaskFile(root / annotation)
-            try:
-                pixels = mask.read()
-            except Unreadable as error:
-                problems.append(Problem(annotation, str(error)))
-                continue
-            if (pixels.shape[1], pixels.shape[0]) != size:
-                problems.append(
-                    Problem(
-                        annotation,
-                        f"the mask is {pixels.shape[1]} × {pixels.shape[0]} pixels but {item.image} is "
-                        f"{size[0]} × {size[1]} as displayed; they must be alike",
-                    )
-                )
-                continue
-            name = class_of(annotation, dataset)
-            defects += [Defect(name, piece.box, piece.area, mask) for piece in regions(pixels, join)]
+            found = defects_of_mask(root, annotation, class_of(annotation, dataset), item.image, size, join)
+            if isinstance(found, Problem):
+                problems.append(found)
+            else:
+                defects += found
         return AnnotatedImage(item.image, size, tuple(defects), tuple(problems))
+
+
+def defects_of_mask(
+    root: Path, annotation: str, name: str, image: str, size: tuple[int, int], join: int
+) -> list[Defect] | Problem:
+    """The pieces in the mask file `annotation` as defects of the class `name`, or what is wrong with it."""
+    mask = MaskFile(root / annotation)
+    try:
+        pixels = mask.read()
+    except Unreadable as error:
+        return Problem(annotation, str(error))
+    if (pixels.shape[1], pixels.shape[0]) != size:
+        return Problem(
+            annotation,
+            f"the mask is {pixels.shape[1]} × {pixels.shape[0]} pixels but {image} is "
+            f"{size[0]} × {size[1]} as displayed; they must be alike",
+        )
+    return [Defect(name, piece.box, piece.area, mask) for piece in regions(pixels, join)]
 
 
 def class_of(path: str, dataset: str) -> str:
@@ -104,10 +111,10 @@ def class_of(path: str, dataset: str) -> str:
 
 
 def _apart(path: str) -> tuple[str, str] | None:
-    """What stands before and after the folder ``masks`` in a path."""
+    """What stands before and after the folder ``masks`` or ``ground_truth`` in a path."""
     parts = path.split("/")
     for i, part in enumerate(parts[:-1]):
-        if part.lower() == "masks":
+        if part.lower() in _APART:
             return "/".join(parts[:i]), "/".join(parts[i + 1 :])
     return None
 
@@ -135,11 +142,12 @@ def _find_apart(pictures: Sequence[str], masks: Sequence[str]) -> tuple[dict[str
         top, below = _apart(mask) or ("", "")
         folder, stem = _key(below)
         # Below masks/ the first folder is the class, unless it is one like "train"; the others repeat
-        # those below images/.
+        # those below images/. Images may be in folders of their class too.
         below_masks = PurePosixPath(folder).parts
         named = bool(below_masks) and below_masks[0].lower() not in _GENERIC
         inner = str(PurePosixPath(*below_masks[named:]))
-        image = images.get((top, inner, stem)) or images.get((top, inner, stem.removesuffix("_mask")))
+        places = [(top, of, name) for name in (stem, stem.removesuffix("_mask")) for of in (inner, folder)]
+        image = next((images[place] for place in places if place in images), None)
         if image is None:
             place = "/".join(p for p in (top, "images", inner if inner != "." else "", f"{stem}.*") if p)
             problems.append(Problem(mask, f"a mask without its image; it should be {place}"))

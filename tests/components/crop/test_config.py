@@ -22,7 +22,7 @@ from components.settings import decode
         ({"prompt": "{product} with {defect}"}, "give `product` a value"),
         ({"same_part": "("}, "not a regular expression"),
         ({"reference_fraction": 1}, "less than 1"),
-        ({"format": "coco5"}, "'auto', 'deeppcb'"),
+        ({"format": "coco5"}, "'auto', 'coco'"),
         ({"classes": []}, "at least 1 item"),
         ({"resolutoin": 64}, "did you mean 'resolution'"),
     ],

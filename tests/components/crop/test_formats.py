@@ -180,7 +180,7 @@ def test_the_class_is_the_nearest_folder_that_names_one(path: str, expected: str
 
 def test_nothing_recognised_shows_what_would_be(tmp_path: Path) -> None:
     save(tmp_path / "a.jpg", PHOTO)
-    (tmp_path / "a.xml").write_text("<annotation/>")
+    (tmp_path / "plan.xml").write_text("<plan/>")
     with pytest.raises(UserError) as caught:
         read(tmp_path)
     message = str(caught.value)
