@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -90,6 +91,25 @@ def test_a_mask_is_cut_where_the_image_is_and_stays_binary() -> None:
     assert not np.delete(cropped, np.s_[y0:y1], axis=0).any()
     assert not np.delete(cropped, np.s_[x0:x1], axis=1).any()
     assert (cropped[y0 + 1 : y1 - 1, x0 + 1 : x1 - 1] == 255).all()
+
+
+@pytest.mark.parametrize("horizontal", [True, False])
+def test_a_scratch_of_one_pixel_stays_whole_where_its_crop_is_reduced(horizontal: bool) -> None:
+    mask = np.zeros((900, 900), bool)
+    mask[451, 100:800] = True
+    mask = mask if horizontal else mask.T
+    # 14 pixels of the image in one of the crop: between those that taking the nearest would look at.
+    cropped = np.asarray(cut_mask(mask, (0, 0, 896, 896), 64)) > 0
+    cropped = cropped if horizontal else cropped.T
+    assert np.flatnonzero(cropped.any(axis=1)).tolist() == [32]
+    assert np.flatnonzero(cropped[32]).tolist() == list(range(100 // 14, 799 // 14 + 1))
+
+
+def test_a_reduced_mask_is_as_large_as_it_was() -> None:
+    y, x = np.mgrid[:400, :400] + 0.5
+    mask = (x - 201.3) ** 2 + (y - 187.9) ** 2 < 90**2
+    cropped = np.asarray(cut_mask(mask, (0, 0, 400, 400), 64)) > 0
+    assert abs(cropped.sum() * (400 / 64) ** 2 / mask.sum() - 1) < 0.02
 
 
 def test_reduction_is_anti_aliased() -> None:

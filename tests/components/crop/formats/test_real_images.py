@@ -29,9 +29,12 @@ def lines_of(root: Path) -> list[tuple[str, list[int]]]:
     return found
 
 
-def contents(folder: Path) -> dict[tuple[str, str, tuple[int, ...]], tuple[bytes, bytes | None]]:
+Pixels = dict[tuple[str, str, tuple[int, ...]], tuple[bytes, bytes | None]]
+
+
+def contents(folder: Path) -> Pixels:
     """(split, source, window and box) → pixels of the crop and of its mask."""
-    found = {}
+    found: Pixels = {}
     for split in SPLITS:
         for crop in read_crops(folder, split):
             with Image.open(folder / split / crop.file_name) as image:
