@@ -1,6 +1,6 @@
-"""The user's files, as the steps that read them see them: a local folder or an ``s3://`` prefix.
+"""The user's files, as the steps that read them see them: a local folder, an ``s3://`` prefix, or an archive in either.
 
-Covers which files count, the errors of a wrong path, and a local copy of a prefix. Not covered: what
+Covers which files count, the errors of a wrong path, and a local copy of what is no local folder. Not covered: what
 the files mean (the crop step's formats) and published trees with a manifest (`components.storage`).
 """
 
@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from components import archives
+from components.archives.unpack import unpack
 from components.errors import UserError
 from components.parallel import parallel
 from components.progress import Progress, log, size
 from components.storage import MANIFEST, Store
-from components.storage.uri import key_problem
+from components.storage.uri import key_problem, parse_uri
 
 _LEFT_BY_DESKTOPS = {"__macosx", "thumbs.db", "desktop.ini"}
 
@@ -36,13 +38,22 @@ def is_remote(location: str) -> bool:
     return "://" in location
 
 
+def is_archive(location: str) -> bool:
+    """Whether `location` is an archive's rather than a folder's or a prefix's: by its name, and by what is there."""
+    if is_remote(location):
+        return not location.endswith("/") and archives.stem_of(parse_uri(location)[1].rpartition("/")[2]) is not None
+    path = Path(location).expanduser()
+    return archives.stem_of(path.name) is not None and path.is_file()
+
+
 def name_of(location: str) -> str:
-    """The last part of a path or URI: what people call the data set."""
-    return (
+    """The last part of a path or URI, an archive's without its ending: what people call the data set."""
+    last = (
         PurePosixPath(location.rstrip("/").split("://", 1)[-1]).name
         if is_remote(location)
         else (Path(location).expanduser().resolve().name)
     )
+    return (is_archive(location) and archives.stem_of(last)) or last
 
 
 def counts(path: str) -> bool:
@@ -69,7 +80,8 @@ def local_folder(location: str, what: str) -> Path:
                 "(inside a container only mounted folders are seen)"
             )
         if not path.is_dir():
-            raise UserError(f"{what}: {path} is a file; give the folder that holds it")
+            archive = f", or an archive of it ({', '.join(archives.SUFFIXES)})" if what == "dataset" else ""
+            raise UserError(f"{what}: {path} is a file; give the folder that holds it{archive}")
         if not os.access(path, os.R_OK | os.X_OK):
             raise PermissionError
     except PermissionError:
@@ -135,10 +147,17 @@ def list_store(store: Store, what: str) -> list[File]:
 
 @contextmanager
 def local_copy(location: str, what: str, workers: int = 8) -> Iterator[Path]:
-    """The data set as a local folder: itself, or a temporary copy of an ``s3://`` prefix.
+    """The data set as a local folder: itself, or a temporary copy of an ``s3://`` prefix or of an archive's files.
 
     The copy lies below ``TMPDIR`` and is removed at the end.
+
+    Raises:
+        UserError: as `local_folder` and `list_store`; for an archive as `components.archives.unpack`.
     """
+    if is_archive(location):
+        with _unpacked(location, what) as root:
+            yield root
+        return
     if not is_remote(location):
         yield local_folder(location, what)
         return
@@ -157,6 +176,26 @@ def local_copy(location: str, what: str, workers: int = 8) -> Iterator[Path]:
             store.download_file(file.path, target)
 
         parallel(fetch, files, workers, progress)
+        yield root
+
+
+@contextmanager
+def _unpacked(location: str, what: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="dataset-") as temporary:
+        archive = Path(location).expanduser().absolute()
+        if is_remote(location):
+            folder, _, name = location.rpartition("/")
+            archive = Path(temporary) / "archive" / name
+            log(f"downloading {location}")
+            Store.from_env(folder).download_file(name, archive)
+        elif not os.access(archive, os.R_OK):
+            raise UserError(f"{what}: no permission to read {archive}; allow it with chmod or run as its owner")
+        root = Path(temporary) / "files"
+        root.mkdir()
+        shown = location if is_remote(location) else str(archive)
+        log(f"unpacking {shown}, {size(archive.stat().st_size)}")
+        count = unpack(archive, root, f"{what}: {shown}", counts)
+        log(f"unpacked {count} files")
         yield root
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.archives import stem_of
 from components.errors import UserError
 from components.progress import log
 from components.settings import Settings
@@ -39,6 +40,7 @@ def _quoted(value: str) -> str:
 def model_name(dataset: str) -> str:
     """A model's name made of the data set's last path part: ``/data/My Screws/`` → ``my-screws``."""
     last = dataset.rstrip("/").rpartition("/")[2]
+    last = stem_of(last) or last
     slug = re.sub(r"[^a-z0-9._-]+", "-", Path(last).name.lower()).strip("-._")
     return slug[:63] or "model"
 

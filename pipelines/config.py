@@ -33,7 +33,8 @@ class PipelineConfig(Settings):
     dataset: str = Field(
         SAMPLE_DATASET,
         min_length=1,
-        description="Annotated images: a folder, an s3:// prefix, or `sample` for boards drawn by this project.",
+        description="Annotated images: a folder, an s3:// prefix, an archive (.zip, .tar, .tar.gz) in either, or "
+        "`sample` for boards drawn by this project.",
     )
     base_model: str = Field(
         QUICKSTART_BASE,

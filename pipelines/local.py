@@ -22,7 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components import images
+from components.archives import SUFFIXES
 from components.artifacts import Decision, Metrics, PublishedModel, read_json, write_json
+from components.dataset import is_archive
 from components.errors import UserError
 from components.storage import Store
 from pipelines.config import QUICKSTART_BASE, SAMPLE_DATASET, PipelineConfig
@@ -77,10 +79,14 @@ def prepare(config: PipelineConfig, workdir: Path) -> PipelineConfig:
             )
     if dataset != SAMPLE_DATASET and not _remote(dataset):
         dataset = os.path.abspath(Path(dataset).expanduser())  # noqa: PTH100
-        if not Path(dataset).is_dir():
+        # The plan unpacks an archive, and says what is wrong with it.
+        if not Path(dataset).is_dir() and not is_archive(dataset):
             kind = "is a file, not a folder" if Path(dataset).exists() else "does not exist"
-            problems.append(f"dataset: {dataset} {kind}; give the folder that holds the images and annotations")
-        elif not any(Path(dataset).iterdir()):
+            problems.append(
+                f"dataset: {dataset} {kind}; give the folder that holds the images and annotations, or an archive "
+                f"of it ({', '.join(SUFFIXES)})"
+            )
+        elif Path(dataset).is_dir() and not any(Path(dataset).iterdir()):
             problems.append(f"dataset: {dataset} is empty; give the folder that holds the images and annotations")
     if problems:
         raise UserError(*problems)

@@ -33,7 +33,7 @@ def crop(config: CropConfig, dataset: str, dataset_revision: str, crops: OutputP
 
     Args:
         config: the step's settings.
-        dataset: local folder or ``s3://bucket/prefix`` with annotated images.
+        dataset: local folder or ``s3://bucket/prefix`` with annotated images, or an archive of them.
         dataset_revision: its digest, as snapshot gives it; recorded in the output.
         crops: folder to be written: ``crops.json``, and for each of the splits ``train`` and
             ``reference`` its ``metadata.jsonl``, images and masks (`components.artifacts`).

@@ -12,7 +12,7 @@ from components.crop.config import CropConfig
 from components.crop.formats import recognise
 from components.crop.plan import count, plan_crops
 from components.crop.step import read_annotations, refuse
-from components.dataset import list_folder, local_folder, name_of
+from components.dataset import list_folder, local_copy, name_of
 from components.parallel import cores
 
 
@@ -27,15 +27,15 @@ class Survey:
 
 
 def survey(config: CropConfig, dataset: str) -> Survey:
-    """Read the annotations in the local folder `dataset` and count the crops they give.
+    """Read the annotations in `dataset`, a local folder or archive, and count the crops they give.
 
     Raises:
         UserError: as the crop step does for annotations; pixels are not looked at.
     """
-    root = local_folder(dataset, "dataset")
     name = name_of(dataset)
-    form, found = recognise(config.format, name, root, [file.path for file in list_folder(root, "dataset")])
-    images, problems = read_annotations(form, config, name, root, found.images, cores())
+    with local_copy(dataset, "dataset") as root:
+        form, found = recognise(config.format, name, root, [file.path for file in list_folder(root, "dataset")])
+        images, problems = read_annotations(form, config, name, root, found.images, cores())
     problems = sorted([*found.problems, *problems])
     if config.on_error == "fail":
         refuse(problems)

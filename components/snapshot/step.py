@@ -1,6 +1,6 @@
 """snapshot: digests of what a run depends on, so that unchanged work can be skipped.
 
-The one step that always runs. It reads the data set (a local folder or an ``s3://`` prefix), the base
+The one step that always runs. It reads the data set (a folder, an ``s3://`` prefix or an archive), the base
 model, the version published last and the store's generation, and gives each as a short string; all
 later steps are cached on the ones they use. Not covered: what the files mean.
 """
@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from components.dataset import File, is_remote, list_folder, list_store, local_folder
+from components.dataset import File, is_archive, is_remote, list_folder, list_store, local_copy, local_folder
 from components.errors import Unavailable, UserError
 from components.parallel import parallel
 from components.progress import Progress, log, size
@@ -28,7 +28,7 @@ def snapshot(config: SnapshotConfig, dataset: str, base_model: str, model_name: 
 
     Args:
         config: the step's settings.
-        dataset: local folder or ``s3://bucket/prefix`` with the annotated images.
+        dataset: local folder or ``s3://bucket/prefix`` with the annotated images, or an archive of them.
         base_model: local folder in diffusers layout, or an ``s3://`` tree published with a manifest.
         model_name: name that the finished model is published under: ``[a-z0-9][a-z0-9._-]*``, 63 at most.
         store: ``s3://`` prefix of the object store that runs and models are kept in.
@@ -68,9 +68,14 @@ def snapshot(config: SnapshotConfig, dataset: str, base_model: str, model_name: 
 def dataset_revision(dataset: str, workers: int) -> str:
     """Digest of the data set: of paths and bytes for a folder; of keys, tags and sizes for a prefix.
 
-    A folder and its copy in a store therefore differ, as do copies uploaded in parts of other sizes.
+    A folder and its copy in a store therefore differ, as do copies uploaded in parts of other sizes. An archive, here
+    or in a store, has the digest of the folder that was packed, however it was packed.
     """
-    if is_remote(dataset):
+    if is_archive(dataset):
+        with local_copy(dataset, "dataset", workers) as folder:
+            files = list_folder(folder, "dataset")
+            revision = _content_digest(folder, files, "dataset", workers)
+    elif is_remote(dataset):
         remote = Store.from_env(dataset)
         files = list_store(remote, "dataset")
         revision = digest_of([[f.path, f.etag, f.bytes] for f in files])

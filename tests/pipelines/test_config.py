@@ -76,6 +76,8 @@ def test_every_setting_is_documented() -> None:
         ("/data/My Screws/", "my-screws"),
         ("../shared/data/deeppcb", "deeppcb"),
         ("s3://bucket/sets/Chips_2024", "chips_2024"),
+        ("/data/Screws 2.tar.gz", "screws-2"),
+        ("s3://bucket/sets/chips.zip", "chips"),
         ("/data/…", "model"),
         ("/" + "x" * 100, "x" * 63),
     ],

@@ -126,12 +126,12 @@ def require_keeps_its_mask(mask: np.ndarray, source: np.ndarray, crop: Crop, ima
     if len(there) == len(mask):
         np.testing.assert_array_equal(mask, there)
         return
-    scale = len(there) / len(mask)
     near = np.zeros_like(mask)
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
             near |= np.roll(np.pad(mask, 1), (dy, dx), (0, 1))[1:-1, 1:-1]
-    y, x = (np.minimum(((v + 0.5) / scale).astype(int), len(mask) - 1) for v in np.nonzero(there))
+    # A pixel on the border between two of the crop is the first one's.
+    y, x = (-((2 * v + 1) * -len(mask) // (2 * len(there))) - 1 for v in np.nonzero(there))
     assert near[y, x].all()
     left, top, right, bottom = crop.box
     assert mask[top:bottom, left:right].any()
