@@ -16,15 +16,14 @@ from typing import Any
 
 from components.crop.annotations import Annotated, AnnotatedImage, Format, Found, Problem
 from components.crop.formats.locating import Images
+from components.crop.formats.polygons import polygon_instance
 from components.crop.formats.reading import Wrong, head, number, read_json, shown
+from components.crop.formats.runs import counts_instance, expanded_counts
 from components.crop.formats.shapes import (
     Instance,
     Size,
     annotated_image,
     box_instance,
-    counts_instance,
-    expanded_counts,
-    polygon_instance,
 )
 from components.crop.images import displayed_size
 

@@ -21,6 +21,7 @@ from PIL import Image
 
 from components.crop.annotations import Annotated, AnnotatedImage, Format, Found, Problem
 from components.crop.formats.locating import Images
+from components.crop.formats.polygons import polygon_instance
 from components.crop.formats.reading import Wrong, head, number, read_json, shown
 from components.crop.formats.shapes import (
     Instance,
@@ -28,7 +29,6 @@ from components.crop.formats.shapes import (
     box_instance,
     defects_of,
     mask_instance,
-    polygon_instance,
     united,
 )
 from components.crop.images import displayed_size

@@ -1,7 +1,7 @@
-"""Boxes, polygons, circles and run lengths, made into pixels: the geometry that the formats share.
+"""Boxes and masks of annotated defects, as pixels: what the formats share.
 
-Coordinates are edges of pixels: pixel 0 reaches from 0 to 1. A pixel belongs to a polygon by the rule of
-COCO's own library (pycocotools), which rasterises and merges them here. Not covered: reading files.
+Coordinates are edges of pixels: pixel 0 reaches from 0 to 1. Masks are kept as COCO's run lengths, by COCO's own
+library (pycocotools). Not covered: outlines (`polygons`), run lengths in files (`runs`), reading files.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ Size = tuple[int, int]  #: width and height
 Rle = dict[str, Any]  #: pycocotools' compressed run lengths: {"size": [height, width], "counts": bytes}
 
 # How far outside the image, in pixels, a coordinate is taken for rounding and clipped.
-_SLACK = 1.0
-# How far from a whole number, in pixels, fractions with five decimals put a whole coordinate.
-_ROUNDING = 0.02
+SLACK = 1.0
 
 
 @dataclass(frozen=True)
@@ -72,80 +70,24 @@ def pixel_box(edges: Sequence[float], size: Size) -> Box:
     said = " ".join(f"{edge:g}" for edge in edges)
     if edges[0] >= edges[2] or edges[1] >= edges[3]:
         raise Wrong(f"box {said} (left, top, right, bottom) is empty or its corners are swapped; correct or remove it")
-    low = [edge for edge in edges if edge < -_SLACK]
-    if low or edges[2] > size[0] + _SLACK or edges[3] > size[1] + _SLACK:
+    low = [edge for edge in edges if edge < -SLACK]
+    if low or edges[2] > size[0] + SLACK or edges[3] > size[1] + SLACK:
         raise Wrong(
             f"box {said} (left, top, right, bottom) leaves the image, which is {size[0]} × {size[1]} pixels; "
             "correct or remove it"
         )
-    x0, x1 = _span(edges[0], edges[2], size[0])
-    y0, y1 = _span(edges[1], edges[3], size[1])
+    x0, x1 = span(edges[0], edges[2], size[0])
+    y0, y1 = span(edges[1], edges[3], size[1])
     return x0, y0, x1, y1
 
 
-def _span(low: float, high: float, extent: int) -> tuple[int, int]:
+def span(low: float, high: float, extent: int) -> tuple[int, int]:
+    """The first pixel and the one after the last between two edges in an image of `extent`; one pixel at least."""
     first, last = (min(max(math.floor(edge + 0.5), 0), extent) for edge in (low, high))
     if first < last:
         return first, last
     first = min(max(math.floor(low), 0), extent - 1)
     return first, first + 1
-
-
-def polygon_instance(defect: str, polygons: Sequence[Sequence[float]], size: Size) -> Instance:
-    """A defect outlined by polygons, each x, y, x, y, …; together where there are several.
-
-    Outlines so thin that they hold no pixel have the area 0.
-
-    Raises:
-        Wrong: for a polygon of fewer than three points, or outside the image by more than a pixel.
-    """
-    clipped = []
-    for polygon in polygons:
-        if len(polygon) < 6 or len(polygon) % 2:
-            raise Wrong(f"a polygon of {len(polygon)} numbers; x y of three or more points are needed")
-        points = np.asarray(polygon, float).reshape(-1, 2)
-        if (points < -_SLACK).any() or (points > np.asarray(size) + _SLACK).any():
-            far = points[((points < -_SLACK) | (points > np.asarray(size) + _SLACK)).any(axis=1)][0]
-            raise Wrong(
-                f"polygon point {far[0]:g} {far[1]:g} leaves the image, which is {size[0]} × {size[1]} pixels; "
-                "correct or remove it"
-            )
-        clipped.append(np.clip(points, 0, size).ravel().tolist())
-    rle = coco_mask.merge([_filled(polygon, size) for polygon in clipped])
-    if coco_mask.area(rle):
-        return rle_instance(defect, rle)
-    corners = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in clipped])
-    spans = [_span(corners[:, i].min(), corners[:, i].max(), size[i]) for i in (0, 1)]
-    return Instance(defect, (spans[0][0], spans[1][0], spans[0][1], spans[1][1]), 0)
-
-
-def _filled(polygon: Sequence[float], size: Size) -> Rle:
-    if not _is_contour(polygon):
-        return coco_mask.frPyObjects([polygon], size[1], size[0])[0]
-    corners = np.round(np.reshape(polygon, (-1, 2))).astype(int)
-    inside = coco_mask.frPyObjects([(corners + 0.5).ravel().tolist()], size[1], size[0])[0]
-    pixels = coco_mask.decode(inside)
-    for start, step in zip(corners, np.roll(corners, -1, axis=0) - corners):
-        length = int(np.abs(step).max())
-        x, y = start[:, None] + np.outer(np.sign(step), np.arange(length + 1))
-        pixels[np.minimum(y, size[1] - 1), np.minimum(x, size[0] - 1)] = 1
-    return coco_mask.encode(pixels)
-
-
-def _is_contour(polygon: Sequence[float]) -> bool:
-    """Whether this is the chain of a mask's outermost pixels, as OpenCV's findContours gives it to many writers.
-
-    Its points are pixels, not edges: read as edges, half a pixel would be lost all around, a twelfth of a defect of 40
-    pixels. Only such a chain has whole coordinates throughout and runs along rows, columns and diagonals alone; one
-    without diagonals may as well follow edges, and is taken to.
-    """
-    points = np.reshape(polygon, (-1, 2))
-    whole = np.round(points)
-    if np.abs(points - whole).max() > _ROUNDING:
-        return False
-    steps = np.abs(np.roll(whole, -1, axis=0) - whole)
-    diagonal = (steps[:, 0] == steps[:, 1]) & (steps[:, 0] > 0)
-    return bool(((steps == 0).any(axis=1) | diagonal).all() and diagonal.any())
 
 
 def mask_instance(defect: str, pixels: np.ndarray) -> Instance:
@@ -155,22 +97,6 @@ def mask_instance(defect: str, pixels: np.ndarray) -> Instance:
         Wrong: when no pixel is set.
     """
     return rle_instance(defect, coco_mask.encode(np.asfortranarray(pixels, np.uint8)))
-
-
-def counts_instance(defect: str, counts: Sequence[int], size: Size) -> Instance:
-    """A defect given by COCO's run lengths: background and defect in turn, column by column.
-
-    Raises:
-        Wrong: when they do not add up to the pixels of the image, or hold no defect.
-    """
-    # pycocotools itself shows whatever is in memory where the runs are too few.
-    if min(counts, default=-1) < 0 or sum(counts) != size[0] * size[1]:
-        raise Wrong(
-            f"run lengths of {sum(counts)} pixels for an image of {size[0]} × {size[1]} = {size[0] * size[1]}; "
-            "export it again"
-        )
-    rle = coco_mask.frPyObjects({"size": [size[1], size[0]], "counts": list(counts)}, size[1], size[0])
-    return rle_instance(defect, rle)
 
 
 def rle_instance(defect: str, rle: Rle) -> Instance:
@@ -184,33 +110,6 @@ def rle_instance(defect: str, rle: Rle) -> Instance:
         raise Wrong("the mask is empty; draw the defect or remove the annotation")
     x, y, width, height = (int(v) for v in coco_mask.toBbox(rle))
     return Instance(defect, (x, y, x + width, y + height), area, rle)
-
-
-def expanded_counts(text: str) -> list[int]:
-    """The run lengths in COCO's compressed text: 5 bits and one for "more" a character, from the code of "0" on, each
-    number from the third on as the difference to the one before the last (`maskApi.c`, ``rleFrString``).
-
-    Raises:
-        Wrong: for characters that it cannot have, or when it is cut short.
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for character in text:
-        code = ord(character) - 48
-        if not 0 <= code < 64:
-            raise Wrong(f"run lengths with the character {character!r}, which COCO's never have; export it again")
-        value |= (code & 31) << shift
-        shift += 5
-        if not code & 32:
-            if code & 16:
-                value -= 1 << shift
-            counts.append(value + counts[-2] if len(counts) > 2 else value)
-            value = shift = 0
-        elif shift > 60:
-            raise Wrong("run lengths with a number beyond 64 bits; export it again")
-    if shift:
-        raise Wrong("run lengths that are cut short; export it again")
-    return counts
 
 
 def defects_of(instances: Sequence[Instance], size: Size) -> tuple[Defect, ...]:

@@ -17,8 +17,9 @@ import yaml
 
 from components.crop.annotations import Annotated, AnnotatedImage, Format, Found, Problem
 from components.crop.formats.locating import Images
+from components.crop.formats.polygons import polygon_instance
 from components.crop.formats.reading import Wrong, head, parsed_number, read_text, shown
-from components.crop.formats.shapes import Instance, Size, box_instance, defects_of, polygon_instance
+from components.crop.formats.shapes import Instance, Size, box_instance, defects_of
 from components.crop.images import displayed_size
 
 Names = Mapping[int, str]

@@ -19,7 +19,8 @@ from components.artifacts import SPLITS, Crop
 from components.crop.annotations import AnnotatedImage
 from components.crop.config import CropConfig
 from components.crop.cutting import cut_crops
-from components.crop.formats.shapes import Instance, box_instance, defects_of, mask_instance, polygon_instance
+from components.crop.formats.polygons import polygon_instance
+from components.crop.formats.shapes import Instance, box_instance, defects_of, mask_instance
 from components.crop.plan import plan_crops, split_of
 
 SIDE = 200

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +69,32 @@ def test_a_turned_image_is_read_as_displayed(tmp_path: Path) -> None:
     assert green[27, 10] > 200
 
 
-def test_what_is_not_an_image_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_text("no image")
-    with pytest.raises(Unreadable, match="not an image"):
-        read_rgb(tmp_path / "a.png")
+@pytest.mark.parametrize("content", [b"no image", b""])
+def test_what_is_not_an_image_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    for look in (displayed_size, read_rgb, read_mask):
+        with pytest.raises(Unreadable, match="not an image"):
+            look(tmp_path / "a.png")
+
+
+def test_an_image_with_another_format_s_ending_is_read_as_what_it_is(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 4), RED).save(tmp_path / "a.png", format="BMP")
+    assert displayed_size(tmp_path / "a.png") == (8, 4)
+    assert read_rgb(tmp_path / "a.png").getpixel((0, 0)) == RED
+
+
+def test_an_image_of_60000_pixels_a_side_is_refused_by_its_header(tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(1000))
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
+    for look in (displayed_size, read_rgb, read_mask):
+        with pytest.raises(Unreadable, match=r"refused as too large .*3600000000 pixels.*; cut it into smaller images"):
+            look(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "tif", "bmp"])

@@ -15,7 +15,8 @@ from components.crop.annotations import AnnotatedImage
 from components.crop.config import FormatName
 from components.crop.formats.locating import Images
 from components.crop.formats.reading import Wrong
-from components.crop.formats.shapes import expanded_counts, pixel_box
+from components.crop.formats.runs import expanded_counts
+from components.crop.formats.shapes import pixel_box
 from components.errors import UserError
 from tests.components.crop.formats import drawn
 from tests.components.crop.formats.reading import read

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from components.artifacts import SPLITS, CropSet, read_crops
 from components.crop.annotations import AnnotatedImage
-from components.crop.formats.shapes import polygon_instance
+from components.crop.formats.polygons import polygon_instance
 from tests.components.crop.formats import drawn
 from tests.components.crop.formats.drawn import EXACT, OUTLINED, STEMS, boxes, truth
 from tests.components.crop.formats.reading import read
