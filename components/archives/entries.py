@@ -21,6 +21,8 @@ _LONGEST_LINK = 4096
 # tarfile reads a header's extension at once, however long it says that it is.
 _LONGEST_READ = 1 << 22
 _HEADER = 512
+# A zip file's last record, and how far from the end it may begin: it ends in a comment.
+_END, _LONGEST_END = b"PK\5\6", 22 + 0xFFFF
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ def entries_of(archive: Path, budget: Budget) -> Iterator[Entry]:
     """
     if archive.name.lower().endswith(".zip"):
         with zipfile.ZipFile(archive) as opened:
+            _require_all(archive, len(opened.infolist()))
             yield from _in_zip(opened, budget)
         return
     with archive.open("rb") as file:
@@ -50,6 +53,21 @@ def entries_of(archive: Path, budget: Budget) -> Iterator[Entry]:
         file.seek(0)
         stream = cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if packed else file
         yield from _in_tar(_Forward(stream, budget), budget)
+
+
+def _require_all(archive: Path, found: int) -> None:
+    """Hold the entries that zipfile found against the number that the archive's last record says.
+
+    zipfile does not, and passes over what a damaged record of the index's size hides.
+    """
+    with archive.open("rb") as file:
+        file.seek(max(0, archive.stat().st_size - _LONGEST_END))
+        end = file.read()
+    at = end.rfind(_END)
+    said = int.from_bytes(end[at + 10 : at + 12], "little")
+    # Zip64 keeps it elsewhere.
+    if at < 0 or (said not in (found, 0xFFFF) and said != found & 0xFFFF):
+        raise zipfile.BadZipFile(f"{said} entries, of which {found} are found")
 
 
 def _in_zip(opened: zipfile.ZipFile, budget: Budget) -> Iterator[Entry]:

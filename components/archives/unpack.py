@@ -62,7 +62,8 @@ def unpack(archive: Path, target: Path, shown: str, wanted: Callable[[str], bool
             raise UserError(
                 f"{shown}: the disk is full while it is unpacked below {target.parent}; free some space or set TMPDIR"
             ) from None
-        if error.errno is not None:
+        # bzip2 names no error; zipfile seeks to wherever a damaged index points.
+        if error.errno not in (None, errno.EINVAL):
             raise
         raise UserError(f"{shown}: damaged ({error}); copy it again or pack it anew") from None
     except UserError as error:

@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import stat
+import struct
 import subprocess
 import tarfile
 import zipfile
@@ -181,6 +182,12 @@ def changed(build: Callable[[Path], Path], change: Callable[[bytes], bytes]) -> 
     return changing
 
 
+def shorter_index(archive: bytes) -> bytes:
+    """As if the index began with its second entry: 46 bytes and five of the name later."""
+    size, start = struct.unpack("<II", archive[-10:-2])
+    return archive[:-10] + struct.pack("<II", size - 51, start + 51) + archive[-2:]
+
+
 def bomb(folder: Path) -> Path:
     with zipfile.ZipFile(folder / "bad.zip", "w", zipfile.ZIP_DEFLATED) as file, file.open("zeros.png", "w") as entry:
         for _ in range(100):
@@ -221,6 +228,7 @@ REG, SYM, HARD, FIFO = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfil
 FILE, LINK = stat.S_IFREG, stat.S_IFLNK
 GOOD_TAR, GOOD_ZIP = tar_of(("a.png", REG, "x" * 2000)), zip_of(("a.png", FILE, "x" * 2000))
 TWO = tar_of(("a.png", REG, "x" * 2000), ("b.png", REG, "y" * 2000))
+THREE = zip_of(("a.png", FILE, "x"), ("b.png", FILE, "y"), ("c.png", FILE, "z"))
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "zip, up": (zip_of(("../out.png", FILE, "x")), r"'\.\./out\.png': its name holds .* '\.\.'; pack it again"),
     "zip, up in the middle": (zip_of(("a/../../out.png", FILE, "x")), "its name holds"),
@@ -251,6 +259,11 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         changed(GOOD_ZIP, lambda b: b.replace(b"PK\x01\x02\x14\x03\x14\0\0\0\0", b"PK\x01\x02\x14\x03\x14\0\0\0\x09")),
         "compressed by method 9; pack it with deflate",
     ),
+    "zip, index to nowhere": (
+        changed(GOOD_ZIP, lambda b: b[:-6] + (1 << 30).to_bytes(4, "little") + b[-2:]),
+        "damaged",
+    ),
+    "zip, entry lost": (changed(THREE, shorter_index), "3 entries, of which 2 are found"),
     "zip, empty file": (changed(GOOD_ZIP, lambda b: b""), "damaged, or no such archive"),
     "zip, bomb": (bomb, "unpacks to 104.9 MB or more from .* kB, over 200 times as much"),
     "tar, up": (tar_of(("../out.png", REG, "x")), "its name holds"),
