@@ -24,6 +24,8 @@ PARAMS = Path(__file__).parent / "params"
 
 #: Names that stand for what the project brings along.
 SAMPLE_DATASET = "sample"
+#: Data set → what `pipelines.quickstart.samples` draws for it.
+SAMPLE_DATASETS = {SAMPLE_DATASET: "boards", "sample-tiles": "tiles", "sample-chips": "chips"}
 QUICKSTART_BASE = "quickstart"
 
 
@@ -34,7 +36,7 @@ class PipelineConfig(Settings):
         SAMPLE_DATASET,
         min_length=1,
         description="Annotated images: a folder, an s3:// prefix, an archive (.zip, .tar, .tar.gz) in either, or "
-        "`sample` for boards drawn by this project.",
+        "`sample`, `sample-tiles` or `sample-chips` for what this project draws.",
     )
     base_model: str = Field(
         QUICKSTART_BASE,

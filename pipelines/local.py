@@ -5,7 +5,7 @@ Everything it needs lies in one folder, the workdir (``runs`` by default):
     runs/<model name>/        what a run made, for people: pages, pictures, the model file
     runs/.local/store/        the embedded object store's data and credentials
     runs/.local/artifacts/    what KFP keeps of each step, and its cache
-    runs/.local/sample-*/     the drawn sample set, where no data set was given
+    runs/.local/sample-*/     the drawn sample sets, where one was asked for
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from components.artifacts import Decision, Metrics, PublishedModel, read_json, w
 from components.dataset import is_archive
 from components.errors import UserError
 from components.storage import Store
-from pipelines.config import QUICKSTART_BASE, SAMPLE_DATASET, PipelineConfig
+from pipelines.config import QUICKSTART_BASE, SAMPLE_DATASETS, PipelineConfig
 from pipelines.embedded_store import EmbeddedStore
 
 QUICKSTART = Path(__file__).parent / "quickstart"
@@ -77,7 +77,7 @@ def prepare(config: PipelineConfig, workdir: Path) -> PipelineConfig:
             problems.append(
                 f"base_model: {base} is no folder; give a diffusers folder, an s3:// tree or {QUICKSTART_BASE!r}"
             )
-    if dataset != SAMPLE_DATASET and not _remote(dataset):
+    if dataset not in SAMPLE_DATASETS and not _remote(dataset):
         dataset = os.path.abspath(Path(dataset).expanduser())  # noqa: PTH100
         # The plan unpacks an archive, and says what is wrong with it.
         if not Path(dataset).is_dir() and not is_archive(dataset):
@@ -90,8 +90,8 @@ def prepare(config: PipelineConfig, workdir: Path) -> PipelineConfig:
             problems.append(f"dataset: {dataset} is empty; give the folder that holds the images and annotations")
     if problems:
         raise UserError(*problems)
-    if dataset == SAMPLE_DATASET:
-        dataset = str(_sample_set(workdir))
+    if dataset in SAMPLE_DATASETS:
+        dataset = str(_sample_set(dataset, workdir))
     return config.model_copy(update={"dataset": dataset, "base_model": base})
 
 
@@ -99,19 +99,19 @@ def _remote(place: str) -> bool:
     return "://" in place
 
 
-def _sample_set(workdir: Path) -> Path:
-    """The drawn boards; the folder's name carries a digest of the code that draws them, so that changed
+def _sample_set(name: str, workdir: Path) -> Path:
+    """A drawn data set; the folder's name carries a digest of the code that draws it, so that changed
     code draws anew."""
     from pipelines.quickstart.samples import write_samples
 
     digest = hashlib.sha256()
     for path in sorted(QUICKSTART.glob("*.py")):
         digest.update(path.read_bytes())
-    folder = workdir.absolute() / ".local" / f"sample-{digest.hexdigest()[:8]}"
+    folder = workdir.absolute() / ".local" / f"{name}-{digest.hexdigest()[:8]}"
     if not folder.is_dir():
-        temporary = folder.with_name("sample.tmp")
+        temporary = folder.with_name(f"{name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
-        write_samples(temporary)
+        write_samples(temporary, what=SAMPLE_DATASETS[name])
         temporary.rename(folder)
     return folder
 
