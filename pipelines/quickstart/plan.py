@@ -10,8 +10,8 @@ class Plan:
     pictures: int = 600
     vae_steps: int = 2000
     vae_batch: int = 8
-    decoder_steps: int = 3000
-    steps: tuple[int, ...] = (4000, 2000)  # one number per cycle of the learning rate
+    decoder_steps: int = 3500
+    steps: tuple[int, ...] = (4000, 2600)  # one number per cycle of the learning rate
     batch: int = 16
     seed: int = 0
 

@@ -35,25 +35,25 @@ class LatentCache:
 
     def __init__(self, pictures: Pictures, vae: AutoencoderKL, tokenizer: CLIPTokenizer, scaling: float) -> None:
         self.pictures, self.vae, self.tokenizer, self.scaling = pictures, vae, tokenizer, scaling
-        self.generations = [-1] * SHARDS
+        self.held: list[tuple[int, bool] | None] = [None] * SHARDS
         self.shape = (vae.config.latent_channels, SIZE // DOWNSCALE, SIZE // DOWNSCALE)
         self.mean = torch.empty(SHARDS * SHARD_CROPS, *self.shape)
         self.deviation = torch.empty_like(self.mean)
         self.tokens = torch.empty(SHARDS * SHARD_CROPS, tokenizer.model_max_length, dtype=torch.long)
 
-    def prepare(self, step: int) -> None:
+    def prepare(self, step: int, focused: bool) -> None:
         """Hold what training reads at `step`, however many steps were skipped since the last call."""
         newest = step // REDRAW_EVERY
         for shard in range(SHARDS):
             # Before the first redraw of a shard its generation is the shard's own number.
             generation = shard if newest < SHARDS else newest - (newest - shard) % SHARDS
-            if self.generations[shard] != generation:
-                self._draw(shard, generation)
-                self.generations[shard] = generation
+            if self.held[shard] != (generation, focused):
+                self._draw(shard, generation, focused)
+                self.held[shard] = generation, focused
 
     @torch.no_grad()
-    def _draw(self, shard: int, generation: int) -> None:
-        crops, captions = self.pictures.crop_batch(SHARD_CROPS, 1, generation)
+    def _draw(self, shard: int, generation: int, focused: bool) -> None:
+        crops, captions = self.pictures.crop_batch(SHARD_CROPS, 1, generation, focused=focused)
         rows = slice(shard * SHARD_CROPS, (shard + 1) * SHARD_CROPS)
         means, deviations = [], []
         for part in torch.from_numpy(crops).split(64):
@@ -138,7 +138,8 @@ def train_diffusion(
 ) -> tuple[UNet2DConditionModel, CLIPTextModel, float, float]:
     """Train for one batch after another, saving to `work`/diffusion.pt; goes on from there when called again.
 
-    `cycles` are the lengths of the learning rate's cycles in batches. A finished training goes on when called with
+    `cycles` are the lengths of the learning rate's cycles in batches; those after the first look at focused crops. A
+    finished training goes on when called with
     one more cycle, and ends as if it had been called with all of them at once.
 
     Returns the averaged networks, the latents' scaling factor and the seconds that training took.
@@ -161,13 +162,13 @@ def train_diffusion(
     empty = token_ids(tokenizer, [""])[0]
     log(f"latents: scaling factor {scaling:.4f}, encoding {SHARDS * SHARD_CROPS} crops")
     if first < steps:
-        cache.prepare(first)
+        cache.prepare(first, first >= cycles[0])
     progress = Progress("denoiser", steps, every=15.0)
     progress.begin(first)
     started = saved = time.monotonic()
     mean_loss = 0.0
     for step in range(first, steps):
-        cache.prepare(step)
+        cache.prepare(step, step >= cycles[0])
         generator = torch.Generator().manual_seed((seed + 1) * 1_000_003 + step)
         latents, tokens = cache.batch(batch, generator)
         tokens = torch.where(torch.rand((batch, 1), generator=generator) < EMPTY_PROMPTS, empty, tokens)

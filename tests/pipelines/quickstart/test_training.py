@@ -12,7 +12,7 @@ from pipelines.quickstart import train_diffusion as diffusion
 from pipelines.quickstart import train_vae as autoencoder
 from pipelines.quickstart.adversary import Adversary
 from pipelines.quickstart.corpus import MERGES, learn_merges, train_tokenizer
-from pipelines.quickstart.crops import MIX, SIZE, Pictures
+from pipelines.quickstart.crops import FOCUS, MIX, SIZE, Pictures
 from pipelines.quickstart.export_base import crops_of_folder, reconstruction_errors
 from pipelines.quickstart.networks import (
     build_text_encoder,
@@ -53,6 +53,16 @@ def test_crops_repeat_by_key_and_differ_between_keys(pictures: Pictures) -> None
     assert np.array_equal(first, again)
     assert captions == captions_again
     assert not np.array_equal(first, pictures.crop_batch(6, 1, 3)[0])
+
+
+def test_focused_crops_are_mostly_scans_under_their_exact_captions(pictures: Pictures) -> None:
+    assert FOCUS.keys() == MIX.keys()
+    assert sum(FOCUS.values()) == pytest.approx(1)
+    _, captions = pictures.crop_batch(400, 1, 0, focused=True)
+    assert set(captions) <= set(pictures.captions)
+    share = np.mean([caption.startswith("a scan") for caption in captions])
+    assert share == pytest.approx(FOCUS["scan"] + FOCUS["inverted scan"], abs=0.08)
+    assert not set(pictures.crop_batch(400, 1, 0)[1]) <= set(pictures.captions)
 
 
 def test_merges_take_the_most_frequent_pair_first_and_stop_when_words_are_whole() -> None:
@@ -107,11 +117,11 @@ def interrupted(pictures: Pictures, monkeypatch: pytest.MonkeyPatch, stage: int,
     """Let the crops of `stage` run out after some batches, as a killed process would."""
     original, calls = pictures.crop_batch, [0]
 
-    def crop_batch(count: int, *key: int):  # type: ignore[no-untyped-def]
+    def crop_batch(count: int, *key: int, **focus: bool):  # type: ignore[no-untyped-def]
         calls[0] += key[0] == stage
         if calls[0] > after:
             raise KeyboardInterrupt
-        return original(count, *key)
+        return original(count, *key, **focus)
 
     monkeypatch.setattr(pictures, "crop_batch", crop_batch)
 
