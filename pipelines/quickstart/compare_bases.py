@@ -77,8 +77,8 @@ def drawn_crops(what: str, count: int) -> tuple[str, Crops]:
 def distance(extractor: Lite0, made: Crops, real: Crops) -> float:
     """Kernel distance × 10³ of equally many features: unbiased, 0 where nothing tells the two apart."""
     n = min(len(made), len(real))
-    features = [torch.from_numpy(extractor.features(images[:n])) for images in (real, made)]
-    return 1e3 * float(poly_mmd(*features))
+    there, drawn = (torch.from_numpy(extractor.features(images[:n])) for images in (real, made))
+    return 1e3 * float(poly_mmd(there, drawn))
 
 
 def row(base: Path, real: list[RealCrops], drawn: Mapping[str, tuple[str, Crops]], extractor: Lite0) -> list[str]:
@@ -91,12 +91,12 @@ def row(base: Path, real: list[RealCrops], drawn: Mapping[str, tuple[str, Crops]
         made = {name: reconstruct(model.vae, images) for name, images in crops.train.items()}
         lost = np.mean([distance(extractor, made[name], crops.reference[name]) for name in made])
         cells += [f"{errors.wrong_percent:.2f} %", f"{errors.psnr:.1f} dB", f"{errors.texture:.0%}", f"{lost:.0f}"]
-    for caption, crops in drawn.values():
+    for caption, pictures in drawn.values():
         seeds = range(SAMPLES)
         batches = sampling.generate(
             model, [caption] * SAMPLES, seeds, size=SIZE, steps=STEPS, guidance=GUIDANCE, batch_size=32
         )
-        cells.append(f"{distance(extractor, np.concatenate(list(batches)), crops):.0f}")
+        cells.append(f"{distance(extractor, np.concatenate(list(batches)), pictures):.0f}")
     return cells
 
 

@@ -67,7 +67,7 @@ def draw_surface(rng: np.random.Generator, size: int, kind: str, defects: dict[s
         specks = np.maximum(smooth_noise(rng, size, float(rng.uniform(1.2, 3))) - 2.0, 0)
         texture = 0.02 * smooth_noise(rng, size, 5) - float(rng.uniform(0, 0.35)) * specks
     picture: FloatArray = level * (1 + texture + grain + cloud)
-    bare = np.ones((size, size), dtype=bool)
+    bare: NDArray[np.bool_] = np.ones((size, size), dtype=bool)
     if kind == "metal tile":
         picture, bare = _tile_edges(rng, picture)
     picture = picture * (1 - float(rng.uniform(0.2, 0.55)) * _stains(rng, size))
@@ -140,7 +140,8 @@ def draw_chips(rng: np.random.Generator, size: int, defects: dict[str, int] | No
     picture = picture + float(rng.uniform(0.8, 3.0)) * smooth_noise(rng, size, 1)[..., None]
     if grey:
         picture = np.repeat((picture @ np.array([0.3, 0.59, 0.11], dtype=np.float32))[..., None], 3, axis=2)
-    image, found = to_bytes(picture), []
+    image = to_bytes(picture)
+    found: list[Defect] = []
     if defects:
         image, found = draw_flaws(rng, image, body > 0.99, defects)
     return Drawing(image, f"a {'grey ' if grey else ''}photo of a chip on a printed circuit board", found)
