@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python -m pipelines.quickstart.train_base --work DIR --out pipelines/quickstart/base
 
 Stages: draw the pictures, learn the tokenizer, train the autoencoder, train denoiser and text encoder, train the
-decoder some more, export. Each leaves its state in --work; the same command goes on where it stopped. About an hour
-on one CPU core.
+decoder some more, export. Each leaves its state in --work; the same command goes on where it stopped. About two
+hours on one CPU core; once the autoencoder is there, denoiser and decoder may be trained at the same time.
 """
 
 import argparse

@@ -34,7 +34,7 @@ def draw(pipeline: StableDiffusionPipeline, prompt: str, count: int = 6) -> NDAr
 def test_the_folder_is_small_and_complete() -> None:
     files = [p for p in BASE.rglob("*") if p.is_file()]
     assert sum(p.stat().st_size for p in files) < 25e6
-    assert (BASE / "samples.png").stat().st_size <= 300_000
+    assert (BASE / "samples.png").stat().st_size <= 400_000
     names = {str(p.relative_to(BASE)) for p in files}
     assert {"model_index.json", "README.md", "tokenizer/vocab.json", "tokenizer/merges.txt"} <= names
 
