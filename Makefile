@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requi
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan compile settings generate test test-unit test-integration test-e2e lint format lock study clean
+.PHONY: help run plan compile settings generate push datasets test test-unit test-integration test-e2e lint format lock study clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,12 @@ study: $(VENV)/.installed ## the run with SEEDS='0 1 2'; a table and a picture t
 generate: $(VENV)/.installed ## N=100 new images of CLASS=short (or of every class) with MODEL=name to OUT=folder
 	@$(BIN)/python -m pipelines generate --workdir '$(WORKDIR)' --model '$(MODEL)' \
 		$(foreach c,$(CLASS),--class '$(c)') -n $(N) --out '$(OUT)'
+
+push: $(VENV)/.installed ## make DATA=folder the newest version of the data set NAME=name in the store
+	@$(BIN)/python -m pipelines dataset push --workdir '$(WORKDIR)' '$(DATA)' '$(NAME)'
+
+datasets: $(VENV)/.installed ## list the data sets in the store
+	@$(BIN)/python -m pipelines dataset list --workdir '$(WORKDIR)'
 
 settings: $(VENV)/.installed ## list every setting with its value and meaning
 	@$(BIN)/python -m pipelines settings $(SETTINGS)

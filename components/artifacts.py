@@ -82,6 +82,7 @@ class CropSet:
     dataset: str  #: where the images came from, as the user named it
     dataset_revision: str  #: digest of the data set's files
     settings: dict[str, Any] = field(default_factory=dict)  #: the crop settings used
+    dataset_version: str = ""  #: what people call that revision: a pushed version, a git revision; or nothing
     schema: int = 1
 
 
@@ -176,6 +177,7 @@ class Metrics:
     extractor: dict[str, str]  #: name, sha256 of its weights, resizer
     generation: dict[str, Any]  #: images a class, sampler, steps, guidance, seed
     crops_digest: str
+    dataset: dict[str, str] = field(default_factory=dict)  #: the crops' `dataset`, `dataset_revision`, `…_version`
     schema: int = 1
 
     def rows(self) -> list[CheckpointMetrics]:

@@ -1,7 +1,8 @@
-"""The user's files, as the steps that read them see them: a local folder, an ``s3://`` prefix, or an archive in either.
+"""The user's files, as the steps that read them see them: a local folder, an ``s3://`` prefix, an archive, a version.
 
 Covers which files count, the errors of a wrong path, and a local copy of what is no local folder. Not covered: what
-the files mean (the crop step's formats) and published trees with a manifest (`components.storage`).
+the files mean (the crop step's formats), where versions are kept (`components.versions`) and published trees with a
+manifest (`components.storage`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from components.parallel import parallel
 from components.progress import Progress, log, size
 from components.storage import MANIFEST, Store
 from components.storage.uri import key_problem, parse_uri
+from components.versions.find import version_of
+from components.versions.pushed import without_version
 
 _LEFT_BY_DESKTOPS = {"__macosx", "thumbs.db", "desktop.ini"}
 
@@ -31,6 +34,14 @@ class File:
     path: str  #: relative to the data set, parts joined by ``/``
     bytes: int
     etag: str = ""  #: the store's tag of the content; empty for a local file
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A data set as a local folder."""
+
+    root: Path
+    version: str = ""  #: what people call its version; empty where it has none
 
 
 def is_remote(location: str) -> bool:
@@ -48,6 +59,7 @@ def is_archive(location: str) -> bool:
 
 def name_of(location: str) -> str:
     """The last part of a path or URI, an archive's without its ending: what people call the data set."""
+    location = without_version(location)
     last = (
         PurePosixPath(location.rstrip("/").split("://", 1)[-1]).name
         if is_remote(location)
@@ -146,20 +158,29 @@ def list_store(store: Store, what: str) -> list[File]:
 
 
 @contextmanager
-def local_copy(location: str, what: str, workers: int = 8) -> Iterator[Path]:
-    """The data set as a local folder: itself, or a temporary copy of an ``s3://`` prefix or of an archive's files.
+def local_copy(location: str, what: str, workers: int = 8, revision: str = "") -> Iterator[Opened]:
+    """The data set as a local folder: itself, or a temporary copy of what is in a store or in an archive.
 
     The copy lies below ``TMPDIR`` and is removed at the end.
 
+    Args:
+        revision: as for `components.versions.find.version_of`.
+
     Raises:
-        UserError: as `local_folder` and `list_store`; for an archive as `components.archives.unpack`.
+        UserError: as `local_folder`, `list_store` and `version_of`; for an archive as `components.archives.unpack`.
     """
     if is_archive(location):
         with _unpacked(location, what) as root:
-            yield root
+            yield Opened(root)
         return
     if not is_remote(location):
-        yield local_folder(location, what)
+        yield Opened(local_folder(location, what))
+        return
+    if (version := version_of(location, revision)) is not None:
+        log(f"downloading {version.files} files of {location}, version {version.name}")
+        with tempfile.TemporaryDirectory(prefix="dataset-") as temporary:
+            version.fetch(Path(temporary))
+            yield Opened(Path(temporary), version.name)
         return
     store = Store.from_env(location)
     files = list_store(store, what)
@@ -176,7 +197,7 @@ def local_copy(location: str, what: str, workers: int = 8) -> Iterator[Path]:
             store.download_file(file.path, target)
 
         parallel(fetch, files, workers, progress)
-        yield root
+        yield Opened(root)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The command line: ``python -m pipelines run``, ``study``, ``generate``, ``compile`` and ``settings``.
+"""The command line: ``python -m pipelines run``, ``study``, ``generate``, ``dataset``, ``compile`` and ``settings``.
 
 Exit status: 0 done; 2 something in the input is wrong, and the message says what; 75 a service did
 not answer, try again; 130 interrupted; 1 a defect of this program.
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.errors import Unavailable, UserError
+from pipelines import datasets
 from pipelines.generation import command as generation
 
 
@@ -65,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     study.add_argument("--output", type=Path, default=Path(), metavar="FOLDER", help="where the page goes (here)")
 
     generation.add_parser(commands)
+    datasets.add_parser(commands)
 
     compile_ = commands.add_parser(
         "compile",

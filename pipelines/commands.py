@@ -12,6 +12,7 @@ from components.archives import stem_of
 from components.errors import UserError
 from components.progress import log
 from components.settings import Settings
+from components.versions.pushed import without_version
 from pipelines.config import SAMPLE_DATASET, PipelineConfig, load
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def _quoted(value: str) -> str:
 
 def model_name(dataset: str) -> str:
     """A model's name made of the data set's last path part: ``/data/My Screws/`` → ``my-screws``."""
-    last = dataset.rstrip("/").rpartition("/")[2]
+    last = without_version(dataset).rstrip("/").rpartition("/")[2]
     last = stem_of(last) or last
     slug = re.sub(r"[^a-z0-9._-]+", "-", Path(last).name.lower()).strip("-._")
     return slug[:63] or "model"
@@ -85,6 +86,13 @@ def generate(flags: argparse.Namespace) -> int:
     from pipelines.generation.command import generate as draw
 
     return draw(flags)
+
+
+def dataset(flags: argparse.Namespace) -> int:
+    """Push, list or show data sets in the store."""
+    from pipelines import datasets
+
+    return datasets.dataset(flags)
 
 
 def _stopped(failure: StepFailed) -> int:

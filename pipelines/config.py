@@ -35,8 +35,9 @@ class PipelineConfig(Settings):
     dataset: str = Field(
         SAMPLE_DATASET,
         min_length=1,
-        description="Annotated images: a folder, an s3:// prefix, an archive (.zip, .tar, .tar.gz) in either, or "
-        "`sample`, `sample-tiles` or `sample-chips` for what this project draws.",
+        description="Annotated images: a folder, an s3:// prefix (of a pushed data set: NAME or NAME@VERSION), an "
+        "archive (.zip, .tar, .tar.gz) in either, or `sample`, `sample-tiles` or `sample-chips` for what this "
+        "project draws.",
     )
     base_model: str = Field(
         QUICKSTART_BASE,

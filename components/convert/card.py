@@ -174,7 +174,7 @@ def _origin(facts: Facts) -> str:
     index = facts.index
     crops = facts.decision.crops
     rows = [
-        *([["data set", f"revision `{crops['dataset_revision']}`"]] if crops.get("dataset_revision") else []),
+        *([["data set", data_set]] if (data_set := _data_set(crops)) else []),
         ["base model", f"{facts.base_name}, revision `{index.base_revision}`"],
         ["crops", f"digest `{index.crops_digest}`, {index.resolution} × {index.resolution} pixels"],
         ["training run", f"`{index.fingerprint}`, step {facts.decision.step}"],
@@ -182,6 +182,11 @@ def _origin(facts: Facts) -> str:
         ["made by", f"defect-diffusion {code_version()}"],
     ]
     return _table(["", ""], rows)
+
+
+def _data_set(crops: Mapping[str, Any]) -> str:
+    names = {"version": crops.get("dataset_version"), "revision": crops.get("dataset_revision")}
+    return ", ".join(f"{name} `{value}`" for name, value in names.items() if value)
 
 
 def _limits(facts: Facts) -> str:

@@ -54,9 +54,10 @@ def write_page(
         *_skipped(problems),
     ]
     good = sum(not image.defects for image in images)
+    version = f"version {crop_set.dataset_version} · " if crop_set.dataset_version else ""
     subtitle = (
-        f"{crop_set.dataset} · revision {crop_set.dataset_revision[:12]} · {len(images)} images, {good} of them "
-        f"without a defect · crops of {crop_set.resolution} × {crop_set.resolution} pixels"
+        f"{crop_set.dataset} · {version}revision {crop_set.dataset_revision[:12]} · {len(images)} images, {good} "
+        f"of them without a defect · crops of {crop_set.resolution} × {crop_set.resolution} pixels"
     )
     report.write(path, "Crops", subtitle, sections)
 

@@ -34,7 +34,8 @@ def crop(config: CropConfig, dataset: str, dataset_revision: str, crops: OutputP
     Args:
         config: the step's settings.
         dataset: local folder or ``s3://bucket/prefix`` with annotated images, or an archive of them.
-        dataset_revision: its digest, as snapshot gives it; recorded in the output.
+        dataset_revision: its digest, as snapshot gives it; recorded in the output. Of a data set with versions,
+            the version with this digest is read.
         crops: folder to be written: ``crops.json``, and for each of the splits ``train`` and
             ``reference`` its ``metadata.jsonl``, images and masks (`components.artifacts`).
         report: HTML page to be written.
@@ -49,7 +50,11 @@ def crop(config: CropConfig, dataset: str, dataset_revision: str, crops: OutputP
     """
     workers = cores()
     name = name_of(dataset)
-    with local_copy(dataset, "dataset") as root, new_folder(crops, "crops.json") as folder:
+    with (
+        local_copy(dataset, "dataset", revision=dataset_revision) as opened,
+        new_folder(crops, "crops.json") as folder,
+    ):
+        root = opened.root
         files = [file.path for file in list_folder(root, "dataset")]
         form, found = recognise(config.format, name, root, files)
         log(f"annotations of {name}: {form.name}, {found.summary}")
@@ -67,7 +72,7 @@ def crop(config: CropConfig, dataset: str, dataset_revision: str, crops: OutputP
         if config.on_error == "fail":
             refuse(problems)
         require_both_splits(config, plan.classes, count(m.planned for m in made))
-        crop_set = _write_metadata(config, dataset, dataset_revision, plan, made, folder)
+        crop_set = _write_metadata(config, dataset, dataset_revision, opened.version, plan, made, folder)
         write_page(report, config, crop_set, images, plan, made, problems, root, folder)
     _log_counts(config, crop_set, problems)
     return Result(metadata={"crops": _metadata(crop_set)})
@@ -120,7 +125,7 @@ def refuse(problems: Sequence[Problem]) -> None:
 
 
 def _write_metadata(
-    config: CropConfig, dataset: str, revision: str, plan: Plan, made: Sequence[Made], folder: Path
+    config: CropConfig, dataset: str, revision: str, version: str, plan: Plan, made: Sequence[Made], folder: Path
 ) -> CropSet:
     for split in SPLITS:
         write_crops(folder, split, [m.crop for m in made if m.planned.split == split])
@@ -132,6 +137,7 @@ def _write_metadata(
         digest=digest_of([[m.planned.split, m.digest] for m in made]),
         dataset=dataset,
         dataset_revision=revision,
+        dataset_version=version,
         settings=config.model_dump(mode="json"),
     )
     write_json(folder / "crops.json", crop_set)

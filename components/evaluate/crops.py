@@ -25,7 +25,7 @@ class RealCrops:
     resolution: int
     classes: list[str]
     paths: dict[Split, dict[str, list[Path]]]
-    dataset: str
+    origin: dict[str, str]  #: `dataset`, `dataset_revision` and `dataset_version` of the crop set
 
 
 def load(folder: Path, index: CheckpointIndex) -> RealCrops:
@@ -58,7 +58,12 @@ def load(folder: Path, index: CheckpointIndex) -> RealCrops:
     problems = too_few({name: {split: len(paths[split][name]) for split in SPLITS} for name in classes})
     if problems:
         raise UserError(*problems)
-    return RealCrops(folder, crop_set.resolution, classes, paths, crop_set.dataset)
+    origin = {
+        "dataset": crop_set.dataset,
+        "dataset_revision": crop_set.dataset_revision,
+        "dataset_version": crop_set.dataset_version,
+    }
+    return RealCrops(folder, crop_set.resolution, classes, paths, origin)
 
 
 def read(paths: Sequence[Path], side: int) -> np.ndarray:

@@ -63,6 +63,7 @@ class Evaluation:
                 "resolution": self.real.crops.resolution,
             },
             crops_digest=self.index.crops_digest,
+            dataset=self.real.crops.origin,
         )
 
     def finish(self, store: Store, images: Path, metrics: Path, report: Path) -> None:
@@ -72,7 +73,7 @@ class Evaluation:
         shown = {name: read(crops.paths["reference"][name][:SHOWN], crops.resolution) for name in crops.classes}
         best = page.best_row(self.rows)
         pairs = [(pair, self.real.view(pair.view)) for pair in self._drawn[best.step].pairs]
-        title = f"Run {self.index.fingerprint} on {self.index.base_model}, crops of {crops.dataset}"
+        title = f"Run {self.index.fingerprint} on {self.index.base_model}, crops of {crops.origin['dataset']}"
         html = page.page(measured, title, plot, shown, self._drawn, pairs, best.label)
         kept = store.at("train", self.index.fingerprint, "reports")
         kept.put_bytes("evaluate.html", html.encode(), "text/html")

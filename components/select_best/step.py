@@ -59,7 +59,12 @@ def select_best(
         reasons=choice.reasons,
         improved=choice.improved,
         index=dataclasses.asdict(index),
-        crops={"prompts": index.prompts, "counts": _counts(measured), "digest": index.crops_digest},
+        crops={
+            "prompts": index.prompts,
+            "counts": _counts(measured),
+            "digest": index.crops_digest,
+            **measured.dataset,
+        },
         generation=measured.generation,
     )
     artifacts.write_json(best / "best.json", made)

@@ -1,6 +1,6 @@
 """snapshot: digests of what a run depends on, so that unchanged work can be skipped.
 
-The one step that always runs. It reads the data set (a folder, an ``s3://`` prefix or an archive), the base
+The one step that always runs. It reads the data set (a folder, an ``s3://`` prefix, an archive or a version), the base
 model, the version published last and the store's generation, and gives each as a short string; all
 later steps are cached on the ones they use. Not covered: what the files mean.
 """
@@ -19,6 +19,7 @@ from components.progress import Progress, log, size
 from components.runtime import Result
 from components.snapshot.config import SnapshotConfig
 from components.storage import Store, digest_of, sha256_file
+from components.versions.find import version_of
 
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -69,12 +70,16 @@ def dataset_revision(dataset: str, workers: int) -> str:
     """Digest of the data set: of paths and bytes for a folder; of keys, tags and sizes for a prefix.
 
     A folder and its copy in a store therefore differ, as do copies uploaded in parts of other sizes. An archive, here
-    or in a store, has the digest of the folder that was packed, however it was packed.
+    or in a store, has the digest of the folder that was packed, however it was packed; so has what was pushed.
     """
     if is_archive(dataset):
-        with local_copy(dataset, "dataset", workers) as folder:
-            files = list_folder(folder, "dataset")
-            revision = _content_digest(folder, files, "dataset", workers)
+        with local_copy(dataset, "dataset", workers) as opened:
+            files = list_folder(opened.root, "dataset")
+            revision = _content_digest(opened.root, files, "dataset", workers)
+    elif (version := version_of(dataset)) is not None:
+        of_size = "" if version.bytes is None else f", {size(version.bytes)}"
+        log(f"dataset {dataset}: version {version.name}, {version.files} files{of_size}, {version.revision[:12]}")
+        return version.revision
     elif is_remote(dataset):
         remote = Store.from_env(dataset)
         files = list_store(remote, "dataset")

@@ -177,6 +177,18 @@ class Store:
                 if not self.connection.again(self.uri, error, patience):
                     raise self.connection.explained(self.uri, error) from error
 
+    def folders(self) -> list[str]:
+        """The first parts of all keys that have more than one, sorted."""
+        base = f"{self.prefix}/" if self.prefix else ""
+
+        def read() -> list[str]:
+            found = self.connection.client.list_objects(self.bucket, base)
+            return sorted(
+                str(o.object_name).removeprefix(base).rstrip("/") for o in found if str(o.object_name).endswith("/")
+            )
+
+        return self.connection.call(self.uri, read)
+
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are absent already are no error."""
         names = [self.name(key) for key in keys]

@@ -95,9 +95,9 @@ def test_a_folder_and_its_archives_have_one_revision_and_one_name(data: Path) ->
 def test_the_copy_is_gone_afterwards(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    with local_copy(str(packed(data, ".tar.gz")), "dataset") as root:
-        assert contents(root) == contents(data)
-        assert root.is_relative_to(tmp_path / "tmp")
+    with local_copy(str(packed(data, ".tar.gz")), "dataset") as opened:
+        assert contents(opened.root) == contents(data)
+        assert opened.root.is_relative_to(tmp_path / "tmp")
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

@@ -78,6 +78,7 @@ def test_every_setting_is_documented() -> None:
         ("s3://bucket/sets/Chips_2024", "chips_2024"),
         ("/data/Screws 2.tar.gz", "screws-2"),
         ("s3://bucket/sets/chips.zip", "chips"),
+        ("s3://bucket/datasets/screws@20261124T191130Z-0123456789ab", "screws"),
         ("/data/…", "model"),
         ("/" + "x" * 100, "x" * 63),
     ],

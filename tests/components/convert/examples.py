@@ -46,6 +46,7 @@ def decision(index: CheckpointIndex, step: int) -> Decision:
         crops={
             "dataset": "boards/",
             "dataset_revision": "d" * 64,
+            "dataset_version": "20260102T030405Z-dddddddddddd",
             "settings": {"resolution": 64},
             "counts": {"pin-hole": {"train": 40, "reference": 20}, "short": {"train": 31, "reference": 12}},
         },

@@ -93,6 +93,7 @@ def test_card_holds_prompts_counts_and_intervals() -> None:
     card = model_card(facts(), "v1", "f.safetensors")
     assert "| pin-hole | `a photo of a pin-hole` | 40 | 20 |" in card
     assert r"`a photo of a short \| circuit`" in card
+    assert f"| data set | version `20260102T030405Z-dddddddddddd`, revision `{'d' * 64}` |" in card
     assert (
         "| kd_lite0 × 10³ | 4 [2, 6] (n = 50, m = 25) | 50 [48, 52] (n = 50, m = 25) | 1 [0, 2] (n = 50, m = 25) |"
         in card

@@ -34,6 +34,7 @@ def metrics(rows: dict[int, dict[str, Value]], **changes: Any) -> Metrics:
         "extractor": {},
         "generation": {},
         "crops_digest": "d",
+        "dataset": {"dataset": "/boards", "dataset_revision": "r" * 64, "dataset_version": "v1"},
     }
     return Metrics(**{**data, **changes})
 

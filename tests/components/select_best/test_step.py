@@ -65,6 +65,9 @@ def test_decision_and_page(tmp_path: Path, place: Store) -> None:
         "prompts": {"open <b>": "a photo of an open"},
         "counts": {"open <b>": {"train": 40, "reference": 21}},
         "digest": "d",
+        "dataset": "/boards",
+        "dataset_revision": "r" * 64,
+        "dataset_version": "v1",
     }
     page = (tmp_path / "decision.html").read_text(encoding="utf-8")
     assert page.index("Step 200 is the best checkpoint") < page.index("<table")

@@ -1,0 +1,21 @@
+"""Which version of a data set a location means."""
+
+from __future__ import annotations
+
+from components.versions import pushed
+from components.versions.version import Version
+
+
+def version_of(location: str, revision: str = "") -> Version | None:
+    """The version that a location names; None for a folder, an archive or a prefix, which have none.
+
+    Args:
+        location: a data set as users name it.
+        revision: its revision where it is known already, as snapshot gives it: what is returned has it. Anything
+            that is no SHA-256 is passed over.
+
+    Raises:
+        UserError: for a version that is not there, and where there is nothing of that revision.
+        Unavailable: the store does not answer.
+    """
+    return pushed.at_version(location, revision) if "://" in location else None
