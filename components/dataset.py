@@ -1,6 +1,6 @@
 """The user's files, as the steps that read them see them: a local folder, an ``s3://`` prefix, an archive, a version.
 
-Covers which files count, the errors of a wrong path, and a local copy of what is no local folder. Not covered: what
+Covers the errors of a wrong path, and a local copy of what is no local folder. Not covered: what
 the files mean (the crop step's formats), where versions are kept (`components.versions`) and published trees with a
 manifest (`components.storage`).
 """
@@ -17,14 +17,14 @@ from pathlib import Path, PurePosixPath
 from components import archives
 from components.archives.unpack import unpack
 from components.errors import UserError
+from components.leftovers import counts
 from components.parallel import parallel
 from components.progress import Progress, log, size
 from components.storage import MANIFEST, Store
 from components.storage.uri import key_problem, parse_uri
+from components.versions import dvc_location
 from components.versions.find import version_of
 from components.versions.pushed import without_version
-
-_LEFT_BY_DESKTOPS = {"__macosx", "thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True, order=True)
@@ -51,6 +51,8 @@ def is_remote(location: str) -> bool:
 
 def is_archive(location: str) -> bool:
     """Whether `location` is an archive's rather than a folder's or a prefix's: by its name, and by what is there."""
+    if dvc_location.is_dvc(location):
+        return False
     if is_remote(location):
         return not location.endswith("/") and archives.stem_of(parse_uri(location)[1].rpartition("/")[2]) is not None
     path = Path(location).expanduser()
@@ -59,6 +61,8 @@ def is_archive(location: str) -> bool:
 
 def name_of(location: str) -> str:
     """The last part of a path or URI, an archive's without its ending: what people call the data set."""
+    if dvc_location.is_dvc(location):
+        return dvc_location.parse(location).name
     location = without_version(location)
     last = (
         PurePosixPath(location.rstrip("/").split("://", 1)[-1]).name
@@ -66,14 +70,6 @@ def name_of(location: str) -> str:
         else (Path(location).expanduser().resolve().name)
     )
     return (is_archive(location) and archives.stem_of(last)) or last
-
-
-def counts(path: str) -> bool:
-    """Whether a file at this relative path belongs to the data set.
-
-    Hidden files and folders do not, nor does what desktops leave behind (``__MACOSX``, ``Thumbs.db``).
-    """
-    return not any(p.startswith(".") or p.lower() in _LEFT_BY_DESKTOPS for p in path.split("/"))
 
 
 def local_folder(location: str, what: str) -> Path:

@@ -12,6 +12,7 @@ from components.archives import stem_of
 from components.errors import UserError
 from components.progress import log
 from components.settings import Settings
+from components.versions.dvc_location import is_dvc, parse
 from components.versions.pushed import without_version
 from pipelines.config import SAMPLE_DATASET, PipelineConfig, load
 
@@ -40,7 +41,8 @@ def _quoted(value: str) -> str:
 
 def model_name(dataset: str) -> str:
     """A model's name made of the data set's last path part: ``/data/My Screws/`` → ``my-screws``."""
-    last = without_version(dataset).rstrip("/").rpartition("/")[2]
+    named = parse(dataset).name if is_dvc(dataset) else without_version(dataset)
+    last = named.rstrip("/").rpartition("/")[2]
     last = stem_of(last) or last
     slug = re.sub(r"[^a-z0-9._-]+", "-", Path(last).name.lower()).strip("-._")
     return slug[:63] or "model"

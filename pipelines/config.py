@@ -36,8 +36,8 @@ class PipelineConfig(Settings):
         SAMPLE_DATASET,
         min_length=1,
         description="Annotated images: a folder, an s3:// prefix (of a pushed data set: NAME or NAME@VERSION), an "
-        "archive (.zip, .tar, .tar.gz) in either, or `sample`, `sample-tiles` or `sample-chips` for what this "
-        "project draws.",
+        "archive (.zip, .tar, .tar.gz) in either, a folder tracked by DVC (dvc+<git URL>?path=…&rev=…), or "
+        "`sample`, `sample-tiles` or `sample-chips` for what this project draws.",
     )
     base_model: str = Field(
         QUICKSTART_BASE,

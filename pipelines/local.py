@@ -27,6 +27,7 @@ from components.artifacts import Decision, Metrics, PublishedModel, read_json, w
 from components.dataset import is_archive
 from components.errors import UserError
 from components.storage import Store
+from components.versions.dvc_location import is_dvc
 from pipelines.config import QUICKSTART_BASE, SAMPLE_DATASETS, PipelineConfig
 from pipelines.embedded_store import EmbeddedStore
 
@@ -77,6 +78,11 @@ def prepare(config: PipelineConfig, workdir: Path) -> PipelineConfig:
             problems.append(
                 f"base_model: {base} is no folder; give a diffusers folder, an s3:// tree or {QUICKSTART_BASE!r}"
             )
+    if is_dvc(dataset) and config.store is None:
+        problems.append(
+            "dataset: DVC's remote is read with the STORE_* variables, and with the embedded store these are its own; "
+            "give your own store, --set store=s3://bucket/prefix, where the remote is"
+        )
     if dataset not in SAMPLE_DATASETS and not _remote(dataset):
         dataset = os.path.abspath(Path(dataset).expanduser())  # noqa: PTH100
         # The plan unpacks an archive, and says what is wrong with it.

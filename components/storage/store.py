@@ -177,15 +177,13 @@ class Store:
                 if not self.connection.again(self.uri, error, patience):
                     raise self.connection.explained(self.uri, error) from error
 
-    def folders(self) -> list[str]:
+    def folders(self) -> tuple[str, ...]:
         """The first parts of all keys that have more than one, sorted."""
         base = f"{self.prefix}/" if self.prefix else ""
 
-        def read() -> list[str]:
-            found = self.connection.client.list_objects(self.bucket, base)
-            return sorted(
-                str(o.object_name).removeprefix(base).rstrip("/") for o in found if str(o.object_name).endswith("/")
-            )
+        def read() -> tuple[str, ...]:
+            found = [str(o.object_name) for o in self.connection.client.list_objects(self.bucket, base)]
+            return tuple(sorted(name.removeprefix(base).rstrip("/") for name in found if name.endswith("/")))
 
         return self.connection.call(self.uri, read)
 

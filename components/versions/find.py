@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from components.versions import pushed
+from components.versions import dvc, pushed
+from components.versions.dvc_location import is_dvc
 from components.versions.version import Version
 
 
@@ -18,4 +19,6 @@ def version_of(location: str, revision: str = "") -> Version | None:
         UserError: for a version that is not there, and where there is nothing of that revision.
         Unavailable: the store does not answer.
     """
+    if is_dvc(location):
+        return dvc.at_revision(location, revision)
     return pushed.at_version(location, revision) if "://" in location else None

@@ -23,6 +23,7 @@ from components.storage import Store
 from components.versions import pushed
 from components.versions.push import push
 from pipelines.__main__ import main
+from pipelines.embedded_store import EmbeddedStore
 from tests.components.crop.conftest import Boards
 from tests.conftest import ROOT
 
@@ -255,3 +256,7 @@ def test_without_a_store_of_ones_own_the_embedded_one_keeps_it(
     said = done(capsys, "dataset", "push", str(boards.root), "boards", *workdir)
     assert "--data s3://defect-diffusion/datasets/boards" in said
     assert "boards" in done(capsys, "dataset", "list", *workdir)
+    with EmbeddedStore(tmp_path / "runs" / ".local" / "store") as embedded:
+        for name, value in embedded.environ.items():
+            monkeypatch.setenv(name, value)
+        assert dataset_revision(f"{embedded.uri}/datasets/boards", 2) == dataset_revision(str(boards.root), 2)

@@ -98,6 +98,8 @@ def test_every_checkpoint_is_measured_class_by_class(finished: Run) -> None:
     assert set(metrics.higher_is_better) == expected - {"nearest_train"}
     assert metrics.higher_is_better["class_alignment"]
     assert {"fid", "clip_score", "inception_score"} <= set(metrics.absent)
+    # The model's card says which images it was made of.
+    assert metrics.dataset == {"dataset": "drawn", "dataset_revision": "r" * 64, "dataset_version": ""}
 
 
 def test_every_checkpoint_gets_the_same_noise(finished: Run) -> None:
