@@ -1,4 +1,4 @@
-# make help lists the targets. Settings: DATA, NAME, SET, PARAMS, SEEDS, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, PYTHON, TORCH_INDEX.
+# make help lists the targets. Settings: DATA, NAME, SET, PARAMS, SEEDS, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES, PYTHON, TORCH_INDEX.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,13 +15,14 @@ MODEL ?= sample-boards
 CLASS ?=
 N ?= 100
 OUT ?= new-images
+IMAGES ?= 200 2000
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requirements.lock
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan compile settings generate push datasets test test-unit test-integration test-e2e lint format lock study clean
+.PHONY: help run plan compile settings generate push datasets test test-unit test-integration test-e2e bench-crop lint format lock study clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +65,9 @@ test-integration: $(VENV)/.dev ## tests with the embedded store and the tiny mod
 
 test-e2e: $(VENV)/.dev ## the whole pipeline
 	@$(BIN)/python -m pytest -m e2e
+
+bench-crop: $(VENV)/.dev ## speed and memory of the crop step, beside the bare loop (IMAGES='200 2000')
+	@$(BIN)/python -m tests.bench.crop --images $(IMAGES)
 
 lint: $(VENV)/.dev ## style, types and import rules
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
