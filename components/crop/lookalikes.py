@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from components.crop.cutting import Made
 
-# Side of the grey versions, pixels, and the correlation from which two are taken for the same scene.
+# The correlation from which two are taken for the same scene.
 # Above it lie 39 % of the held-out magnetic-tile crops, whose blowholes were photographed up to six
 # times, and 1 % of DeepPCB's, which show different places (straight copper edges look alike).
-_SIDE, _SAME = 32, 0.99
+_SAME = 0.99
 
 
 @dataclass(frozen=True)
@@ -31,23 +29,22 @@ class LookAlike:
     correlation: float
 
 
-def find_lookalikes(made: Sequence[Made], folder: Path) -> list[LookAlike]:
-    """Every reference crop with a training twin, most alike first; crops are read below `folder`."""
+def find_lookalikes(made: Sequence[Made]) -> list[LookAlike]:
+    """Every reference crop with a training twin, most alike first."""
     found: list[LookAlike] = []
     for name in sorted({m.crop.defect for m in made}):
         train = [m for m in made if m.crop.defect == name and m.planned.split == "train"]
-        vectors = np.stack([_vector(folder / "train" / m.crop.file_name) for m in train])
+        vectors = np.stack([_vector(m.small) for m in train])
         for m in made:
             if m.crop.defect == name and m.planned.split == "reference":
-                alike = vectors @ _vector(folder / "reference" / m.crop.file_name)
+                alike = vectors @ _vector(m.small)
                 if (best := int(alike.argmax())) >= 0 and alike[best] >= _SAME:
                     found.append(LookAlike(m, train[best], float(alike[best])))
     return sorted(found, key=lambda pair: (-pair.correlation, pair.reference.planned.order))
 
 
-def _vector(path: Path) -> np.ndarray:
-    """A crop's grey levels with mean zero and length one; all zero for a crop of one colour."""
-    with Image.open(path) as image:
-        small = np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32).ravel()
+def _vector(grey: np.ndarray) -> np.ndarray:
+    """Grey levels with mean zero and length one; all zero for a crop of one colour."""
+    small = grey.astype(np.float32).ravel()
     centred = small - small.mean()
     return centred / max(float(np.linalg.norm(centred)), 1e-6)

@@ -43,7 +43,7 @@ def write_page(
     folder: Path,
 ) -> None:
     """Write the HTML page to `path`; source images are below `root`, crops below `folder`."""
-    twins = find_lookalikes(made, folder)
+    twins = find_lookalikes(made)
     sections = [
         _verdict(config, crop_set, twins),
         _counts(config, crop_set, images, made),
