@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Seconds on 2 cores with the quickstart model at 64 px: for one image through one training step, for
 #: one generated image and sampler step, and for the rest of a run. `make run` prints what it took.
-_REFERENCE = {"train_image": 0.0170, "sample_step": 0.0042, "other": 45.0}
+_REFERENCE = {"train_image": 0.040, "sample_step": 0.036, "other": 30.0}
 
 
 def describe(config: PipelineConfig, workdir: Path) -> str:
