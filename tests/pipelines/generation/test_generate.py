@@ -179,7 +179,7 @@ def test_a_folder_of_other_settings_or_of_other_things_is_refused(drawn: Path, p
 
 def test_what_is_wrong_is_said_before_anything_is_written(published: Path, tmp_path: Path) -> None:
     assert "knows pin-hole, short" in refused(tmp_path, "--model", published, "--class", "scratch", "--out", "o")
-    assert "such as 96" in refused(tmp_path, "--model", published, "--size", "100", "--out", "o")
+    assert "such as 96" in refused(tmp_path, "--model", published, "--size", "98", "--out", "o")
     assert "--prompt" in refused(tmp_path, "--model", BASE, "--out", "o")
     assert "nothing was published" in refused(tmp_path, "--model", "screws", "--out", "o")
     several = refused(tmp_path, "--model", BASE, "--prompt", " ", "-n", "0", "--steps", "0", "--out", "o")
