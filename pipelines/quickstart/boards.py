@@ -41,14 +41,12 @@ def draw_board(
     size: int,
     finish: str,
     defects: dict[str, int] | None = None,
-    noise: float = 1.0,
     flooded: bool | None = None,
 ) -> Drawing:
     """Draw a board of `size` × `size` pixels.
 
     `defects` says how many of each kind (see `defects.KINDS`) are wanted; fewer come back where a board has no
-    room for them. `noise` scales texture and sensor noise of photographs. Raises ValueError for an unknown finish
-    or kind.
+    room for them. Raises ValueError for an unknown finish or kind.
     """
     if finish not in FINISHES:
         raise ValueError(f"unknown finish {finish!r}; known: {', '.join(FINISHES)}")
@@ -65,7 +63,7 @@ def draw_board(
     if finish == "grey photo":
         return Drawing(finish_grey(rng, masks), board_caption(finish), found)
     pads = list(PADS)[int(rng.integers(len(PADS)))]
-    return Drawing(finish_photo(rng, masks, finish.removesuffix(" photo"), pads, noise), board_caption(finish), found)
+    return Drawing(finish_photo(rng, masks, finish.removesuffix(" photo"), pads), board_caption(finish), found)
 
 
 def draw_copper(layout: Layout) -> Canvas:

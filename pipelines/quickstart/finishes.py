@@ -84,26 +84,20 @@ def to_bytes(picture: FloatArray) -> Picture:
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
-def finish_photo(
-    rng: np.random.Generator, masks: Masks, mask_colour: str, pad_colour: str, noise: float = 1.0
-) -> Picture:
-    """A colour photograph: solder mask over copper, metal pads, silk screen, uneven light, blur, sensor noise.
-
-    `noise` scales texture and sensor noise (0: a flat, clean picture).
-    """
+def finish_photo(rng: np.random.Generator, masks: Masks, mask_colour: str, pad_colour: str) -> Picture:
+    """A colour photograph: solder mask over copper, metal pads, silk screen, uneven light, blur, sensor noise."""
     size = len(masks.copper)
     bare, covered = (np.asarray(c, dtype=np.float32) for c in MASKS[mask_colour])
     copper = masks.copper * (1 - masks.holes)
     picture: FloatArray = bare + (covered - bare) * copper[..., None]
-    if noise:
-        weave = smooth_noise(rng, size, (2, 5)) + smooth_noise(rng, size, (5, 2))
-        cloth = 0.03 * noise * weave * (1 - copper)
-        picture = picture * (1 + cloth + 0.03 * noise * smooth_noise(rng, size, 12))[..., None]
+    weave = smooth_noise(rng, size, (2, 5)) + smooth_noise(rng, size, (5, 2))
+    cloth = 0.03 * weave * (1 - copper)
+    picture = picture * (1 + cloth + 0.03 * smooth_noise(rng, size, 12))[..., None]
     angle = float(rng.uniform(0, 2 * np.pi))
     picture = picture + (70 * relief(blur(copper, 1.2), angle))[..., None]
 
     metal = np.asarray(PADS[pad_colour], dtype=np.float32)
-    shine = 1 + 0.06 * noise * smooth_noise(rng, size, (2, 9)) + 0.10 * smooth_noise(rng, size, 24)
+    shine = 1 + 0.06 * smooth_noise(rng, size, (2, 9)) + 0.10 * smooth_noise(rng, size, 24)
     pads = np.minimum(masks.exposed, copper)
     picture = over(picture, metal * shine[..., None], pads)
     picture = picture + (60 * relief(blur(pads, 1.0), angle))[..., None]
@@ -112,16 +106,15 @@ def finish_photo(
 
     picture = picture * lighting(rng, size, float(rng.uniform(0.03, 0.16)))[..., None]
     picture = blur(picture, float(rng.uniform(0.45, 0.85)))
-    if noise:
-        grain = smooth_noise(rng, size, 1)[..., None] + 0.4 * rng.standard_normal(picture.shape, dtype=np.float32)
-        picture = picture + noise * float(rng.uniform(0.8, 3.0)) * grain
+    grain = smooth_noise(rng, size, 1)[..., None] + 0.4 * rng.standard_normal(picture.shape, dtype=np.float32)
+    picture = picture + float(rng.uniform(0.8, 3.0)) * grain
     return to_bytes(picture)
 
 
 def finish_grey(rng: np.random.Generator, masks: Masks) -> Picture:
     """A grey photograph: a colour photograph's luminance with the contrast of one camera or another."""
     mask_colour = ["green", "dark green", "blue", "black"][int(rng.integers(4))]
-    picture = finish_photo(rng, masks, mask_colour, "tin" if rng.random() < 0.6 else "gold", noise=1.0)
+    picture = finish_photo(rng, masks, mask_colour, "tin" if rng.random() < 0.6 else "gold")
     grey = picture.astype(np.float32) @ np.array([0.3, 0.59, 0.11], dtype=np.float32)
     low, high = np.percentile(grey, [1, 99])
     floor, ceiling = rng.uniform(10, 60), rng.uniform(170, 245)

@@ -58,8 +58,12 @@ def fine_texture(images: torch.Tensor) -> torch.Tensor:
 
 def chroma(images: torch.Tensor) -> torch.Tensor:
     """Colour without brightness: red and blue against green, per 4×4 pixels."""
-    coarse = F.avg_pool2d(images, 4)
-    return coarse[:, 0::2] - coarse[:, 1:2]
+    return tint(F.avg_pool2d(images, 4))
+
+
+def tint(images: torch.Tensor) -> torch.Tensor:
+    """Red and blue against green, (n, 2, h, w), of each pixel."""
+    return images[:, 0::2] - images[:, 1:2]
 
 
 def clipped(images: torch.Tensor) -> torch.Tensor:
@@ -73,10 +77,6 @@ def clipped(images: torch.Tensor) -> torch.Tensor:
 
 def blemishes(made: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """What is seen at once although it is faint: tints on grey, and specks on pure black and white."""
-
-    def tint(x: torch.Tensor) -> torch.Tensor:
-        return x[:, 0::2] - x[:, 1:2]
-
     pure = images.abs() > PURE
     return ((made - images).abs() * pure).mean() + (tint(made) - tint(images)).abs().mean()
 

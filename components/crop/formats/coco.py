@@ -17,7 +17,7 @@ from typing import Any
 from components.crop.annotations import Annotated, AnnotatedImage, Format, Found, Problem
 from components.crop.formats.locating import Images
 from components.crop.formats.polygons import polygon_instance
-from components.crop.formats.reading import Wrong, head, number, read_json, shown
+from components.crop.formats.reading import Wrong, head, number, other_size, read_json, shown
 from components.crop.formats.runs import counts_instance, expanded_counts
 from components.crop.formats.shapes import (
     Instance,
@@ -80,13 +80,7 @@ images/a.png                            the images, in any folder, by their file
         assert isinstance(item.content, Entries)
         size = displayed_size(root / item.image)
         wrong = [
-            Problem(
-                place,
-                f"says {said[0]} × {said[1]} pixels but {item.image} is {size[0]} × {size[1]} as displayed; "
-                "annotate the image that is there",
-            )
-            for place, said in item.content.sizes
-            if said != size
+            Problem(place, other_size(said, item.image, size)) for place, said in item.content.sizes if said != size
         ]
         if wrong:
             return AnnotatedImage(item.image, size, (), tuple(wrong))

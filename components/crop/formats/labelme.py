@@ -22,7 +22,7 @@ from PIL import Image
 from components.crop.annotations import Annotated, AnnotatedImage, Format, Found, Problem
 from components.crop.formats.locating import Images
 from components.crop.formats.polygons import polygon_instance
-from components.crop.formats.reading import Wrong, head, number, read_json, shown
+from components.crop.formats.reading import Wrong, head, number, other_size, read_json, shown
 from components.crop.formats.shapes import (
     Instance,
     Size,
@@ -100,10 +100,7 @@ def _shapes(data: Any, image: str, size: Size) -> list[Any]:
         raise Wrong("no list of 'shapes'; save it again with LabelMe")
     said = data.get("imageWidth"), data.get("imageHeight")
     if said != (None, None) and said != size:
-        raise Wrong(
-            f"says {shown(said[0])} × {shown(said[1])} pixels but {image} is {size[0]} × {size[1]} as displayed; "
-            "annotate the image that is there"
-        )
+        raise Wrong(other_size(said, image, size))
     return data["shapes"]
 
 

@@ -143,6 +143,14 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
+def other_size(said: tuple[object, object], image: str, size: tuple[int, int]) -> str:
+    """That an annotation says another width and height than its image has."""
+    return (
+        f"says {shown(said[0])} × {shown(said[1])} pixels but {image} is {size[0]} × {size[1]} as displayed; "
+        "annotate the image that is there"
+    )
+
+
 def _read_bytes(path: Path) -> bytes:
     if (size := path.stat().st_size) > LARGEST:
         raise Wrong(f"{size >> 20} MB, more than the {LARGEST >> 20} MB that are read; split it by images")

@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element
 
 from components.crop.annotations import Annotated, AnnotatedImage, Format, Found, Problem
 from components.crop.formats.locating import Images
-from components.crop.formats.reading import Wrong, head, parsed_number, read_xml
+from components.crop.formats.reading import Wrong, head, other_size, parsed_number, read_xml
 from components.crop.formats.shapes import Instance, Size, annotated_image, box_instance
 from components.crop.images import displayed_size
 
@@ -90,10 +90,7 @@ def _require_size(annotation: Element, image: str, size: Size) -> None:
         raise Wrong("no <size>, so that boxes of another resolution would not be noticed; add it or export it again")
     said = int(_number(annotation, "size/width")), int(_number(annotation, "size/height"))
     if said != size:
-        raise Wrong(
-            f"says {said[0]} × {said[1]} pixels but {image} is {size[0]} × {size[1]} as displayed; "
-            "annotate the image that is there"
-        )
+        raise Wrong(other_size(said, image, size))
 
 
 def _instance(thing: Element, size: Size) -> Instance:
