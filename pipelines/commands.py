@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.archives import stem_of
 from components.errors import UserError
 from components.progress import log
 from components.settings import Settings
-from components.versions.dvc_location import is_dvc, parse
-from components.versions.pushed import without_version
 from pipelines.config import SAMPLE_DATASET, PipelineConfig, load
 
 if TYPE_CHECKING:
@@ -41,10 +37,12 @@ def _quoted(value: str) -> str:
 
 def model_name(dataset: str) -> str:
     """A model's name made of the data set's last path part: ``/data/My Screws/`` → ``my-screws``."""
-    named = parse(dataset).name if is_dvc(dataset) else without_version(dataset)
-    last = named.rstrip("/").rpartition("/")[2]
-    last = stem_of(last) or last
-    slug = re.sub(r"[^a-z0-9._-]+", "-", Path(last).name.lower()).strip("-._")
+    from components.archives import stem_of
+    from components.dataset import name_of
+
+    name = name_of(dataset)
+    # An archive that is not there is still named like one.
+    slug = re.sub(r"[^a-z0-9._-]+", "-", (stem_of(name) or name).lower()).strip("-._")
     return slug[:63] or "model"
 
 

@@ -13,14 +13,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from components.dataset import is_remote, local_copy
 from components.errors import UserError
 from components.progress import log, size
-from components.storage import Store
-from components.versions import pushed
-from pipelines.embedded_store import EmbeddedStore
+
+if TYPE_CHECKING:
+    from components.storage import Store
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -65,6 +64,7 @@ def dataset(flags: argparse.Namespace) -> int:
 
 
 def _push(flags: argparse.Namespace) -> list[str]:
+    from components.dataset import is_remote, local_copy
     from components.versions.push import push
 
     _check_name(flags.name)
@@ -83,6 +83,8 @@ def _push(flags: argparse.Namespace) -> list[str]:
 
 
 def _list(flags: argparse.Namespace) -> list[str]:
+    from components.versions import pushed
+
     with _store(flags) as store:
         home = store.at("datasets")
         rows = [("name", "images", "size", "newest version", "versions", "pushed")]
@@ -102,6 +104,8 @@ def _list(flags: argparse.Namespace) -> list[str]:
 
 
 def _show(flags: argparse.Namespace) -> list[str]:
+    from components.versions import pushed
+
     name, at, version = flags.name.partition("@")
     _check_name(name)
     with _store(flags) as store:
@@ -132,6 +136,9 @@ def _show(flags: argparse.Namespace) -> list[str]:
 @contextlib.contextmanager
 def _store(flags: argparse.Namespace, write: bool = False) -> Iterator[Store]:
     """The user's own store, or the embedded one."""
+    from components.storage import Store
+    from pipelines.embedded_store import EmbeddedStore
+
     if flags.store is not None:
         yield Store.from_env(flags.store)
         return
