@@ -59,30 +59,35 @@ def read_json(path: Path, kind: type[T], schema: int = 1) -> T:
 
 @dataclass(frozen=True)
 class Crop:
-    """One square crop around one defect; a line of ``<split>/metadata.jsonl``."""
+    """One square crop around one defect, or without any; a line of ``<split>/metadata.jsonl``."""
 
     file_name: str  #: path of the RGB image, relative to the split's folder
     text: str  #: the prompt it is trained with
-    defect: str  #: defect class
+    defect: str  #: defect class; empty for a defect-free crop
     source: str  #: path of the image it was cut from, relative to the data set
     window: tuple[int, int, int, int]  #: x0, y0, x1, y1 of the crop in the source image, pixels
-    box: tuple[int, int, int, int]  #: x0, y0, x1, y1 of the defect in the crop, pixels
+    box: tuple[int, int, int, int]  #: x0, y0, x1, y1 of the defect in the crop, pixels; zeros without one
     mask_file_name: str | None = None  #: 8-bit mask (0 or 255), relative to the split's folder
 
 
 @dataclass(frozen=True)
 class CropSet:
-    """``crops.json``: what the folder holds. Crops themselves are in the splits' metadata."""
+    """``crops.json``: what the folder holds. Crops themselves are in the splits' metadata.
+
+    Defect-free crops, where they were asked for, are in a folder ``normal`` with splits of its own:
+    ``read_crops(folder / "normal", split)``.
+    """
 
     resolution: int  #: side of every crop, pixels
     classes: list[str]  #: defect classes, sorted
-    prompts: dict[str, str]  #: class → the prompt it is trained with
+    prompts: dict[str, str]  #: class → the prompt images of it are generated with, the first where there are several
     counts: dict[str, dict[str, int]]  #: class → split → number of crops
     digest: str  #: sha256 over all crops' pixels and metadata
     dataset: str  #: where the images came from, as the user named it
     dataset_revision: str  #: digest of the data set's files
     settings: dict[str, Any] = field(default_factory=dict)  #: the crop settings used
     dataset_version: str = ""  #: what people call that revision: a pushed version, a git revision; or nothing
+    normal: dict[str, int] = field(default_factory=dict)  #: split → number of defect-free crops; where there are any
     schema: int = 1
 
 

@@ -64,7 +64,9 @@ def make_pipeline(config: PipelineConfig, image: Callable[[str], str] = images.i
         )
         # It looks at the world outside: answered from a cache it would see nothing.
         seen.set_caching_options(False)
-        cut = crop(config=crop_settings, dataset=dataset, dataset_revision=seen.outputs["dataset_revision"])
+        cut = crop(
+            config=crop_settings, dataset=dataset, dataset_revision=seen.outputs["dataset_revision"], store=store
+        )
         trained = train(
             config=train_settings,
             crops=cut.outputs["crops"],

@@ -12,6 +12,7 @@ def crop(
     dataset_revision: str,
     crops: dsl.Output[dsl.Dataset],
     report: dsl.Output[dsl.HTML],
+    store: str = "",
 ):
     """Cut square crops around the annotated defects and split them by source image."""
     return dsl.ContainerSpec(image=image("crop"), command=["python3", "-m", "components", "crop"], args=["{{$}}"])

@@ -8,104 +8,138 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from components.artifacts import Crop
 from components.crop.annotations import Mask, Problem
+from components.crop.areas import fraction
 from components.crop.config import CropConfig
 from components.crop.images import Unreadable, read_rgb
-from components.crop.plan import Planned
+from components.crop.looks import Look, look_at
+from components.crop.plan import Area, Plan, Planned
 from components.crop.window import box_in_crop, cut_image, cut_mask
-from components.parallel import parallel
+from components.parallel import cores, parallel
 from components.progress import Progress
+
+#: Folder of the defect-free crops in the step's output, with splits of its own.
+NORMAL = "normal"
 
 # Files of nearly the size that level 6 makes, in two thirds of the time.
 _PNG_LEVEL = 3
 
-#: Side of the small grey version of a crop, pixels.
-SMALL = 32
+A = TypeVar("A", bound=Area)
 
 
-@dataclasses.dataclass(frozen=True)
-class Made:
+@dataclass(frozen=True)
+class Made(Generic[A]):
     """One crop that was written."""
 
-    planned: Planned
+    planned: A
     crop: Crop
     digest: str  #: sha256 of its pixels, its mask's pixels and its metadata
-    #: `SMALL` × `SMALL` grey levels, taken while the crop is in memory, so that none is decoded again
-    small: np.ndarray = dataclasses.field(compare=False, repr=False)
+    pixels: str  #: sha256 of its pixels alone
+    look: Look  #: taken while the crop is in memory, so that none is decoded again
+
+    @property
+    def path(self) -> str:
+        """The image's path, relative to the step's output."""
+        home = "" if isinstance(self.planned, Planned) else f"{NORMAL}/"
+        return f"{home}{self.planned.split}/{self.crop.file_name}"
 
 
-def cut_crops(
-    config: CropConfig, root: Path, planned: Sequence[Planned], folder: Path, workers: int
-) -> tuple[list[Made], list[Problem]]:
-    """Write the crops to ``folder/<split>/images`` and ``masks``.
+@dataclass(frozen=True)
+class Cuttings:
+    """What became of a plan."""
 
-    Returns:
-        the crops in the order planned, and the images that could not be read (theirs are missing).
-    """
-    by_source = [
-        (source, list(group))
-        for source, group in groupby(sorted(planned, key=lambda p: p.source), key=lambda p: p.source)
-    ]
-    for parent in {
-        folder / p.split / kind / Path(p.file).parent
-        for p in planned
-        for kind in (("images", "masks") if p.defect.mask else ("images",))
-    }:
+    made: list[Made[Planned]]  #: in the order planned
+    normal: list[Made[Area]]  #: in the order planned
+    problems: list[Problem]  #: images that could not be read; their crops are missing
+
+    def without(self, paths: Collection[str]) -> Cuttings:
+        """The same, but for crops at these paths."""
+        return Cuttings([m for m in self.made if m.path not in paths], self.normal, self.problems)
+
+
+def cut_crops(config: CropConfig, root: Path, plan: Plan, folder: Path) -> Cuttings:
+    """Write the crops below ``folder/<split>`` and ``folder/normal/<split>``, in ``images`` and ``masks``."""
+    areas = sorted([*plan.crops, *plan.normal], key=lambda area: area.source)
+    by_source = [(source, list(group)) for source, group in groupby(areas, key=lambda area: area.source)]
+    for parent in {(_home(folder, area) / kind / area.file).parent for area in areas for kind in _kinds(area)}:
         parent.mkdir(parents=True, exist_ok=True)
 
-    def work(item: tuple[str, list[Planned]]) -> list[Made] | Problem:
-        source, crops = item
+    def work(item: tuple[str, list[Area]]) -> list[Made[Area]] | Problem:
+        source, of_image = item
         try:
-            return _cut_image(config, root / source, crops, folder)
+            return _cut_image(config, root / source, of_image, folder)
         except Unreadable as error:
             return Problem(source, str(error))
 
-    results = parallel(work, by_source, workers, Progress("crop", len(by_source), unit="image"))
-    made = [m for result in results if not isinstance(result, Problem) for m in result]
-    made.sort(key=lambda m: m.planned.order)
-    return made, [result for result in results if isinstance(result, Problem)]
+    results = parallel(work, by_source, cores(), Progress("crop", len(by_source), unit="image"))
+    by_area = {m.planned: m for result in results if not isinstance(result, Problem) for m in result}
+    return Cuttings(
+        [by_area[planned] for planned in plan.crops if planned in by_area],  # type: ignore[misc]
+        [by_area[area] for area in plan.normal if area in by_area],
+        [result for result in results if isinstance(result, Problem)],
+    )
 
 
-def _cut_image(config: CropConfig, path: Path, planned: Sequence[Planned], folder: Path) -> list[Made]:
+def _home(folder: Path, area: Area) -> Path:
+    return folder / area.split if isinstance(area, Planned) else folder / NORMAL / area.split
+
+
+def _kinds(area: Area) -> tuple[str, ...]:
+    """Folders that a file of the crop is written to."""
+    return ("images", "masks") if isinstance(area, Planned) and area.defect.mask is not None else ("images",)
+
+
+def _cut_image(config: CropConfig, path: Path, areas: Sequence[Area], folder: Path) -> list[Made[Area]]:
     image = read_rgb(path)
     masks: dict[Mask, np.ndarray] = {}
     made = []
-    for p in planned:
-        cropped = cut_image(image, p.window, config.resolution)
+    for area in areas:
+        home = _home(folder, area)
+        cropped = cut_image(image, area.window, config.resolution)
+        cropped.save(home / "images" / area.file, compress_level=_PNG_LEVEL)
         mask = None
-        if p.defect.mask is not None:
-            if p.defect.mask not in masks:
-                masks[p.defect.mask] = p.defect.mask.read()
-            mask = cut_mask(masks[p.defect.mask], p.window, config.resolution)
-        crop = Crop(
-            file_name=f"images/{p.file}",
-            text=config.prompt_of(p.defect.defect),
-            defect=p.defect.defect,
-            source=p.source,
-            window=p.window,
-            box=box_in_crop(p.defect.box, p.window, config.resolution),
-            mask_file_name=None if mask is None else f"masks/{p.file}",
-        )
-        cropped.save(folder / p.split / crop.file_name, compress_level=_PNG_LEVEL)
-        if mask is not None:
-            mask.save(folder / p.split / f"masks/{p.file}", compress_level=_PNG_LEVEL)
-        small = np.asarray(cropped.convert("L").resize((SMALL, SMALL), Image.Resampling.BOX))
-        made.append(Made(p, crop, _digest(crop, cropped, mask), small))
+        if isinstance(area, Planned) and area.defect.mask is not None:
+            if area.defect.mask not in masks:
+                masks[area.defect.mask] = area.defect.mask.read()
+            mask = cut_mask(masks[area.defect.mask], area.window, config.resolution)
+            mask.save(home / "masks" / area.file, compress_level=_PNG_LEVEL)
+        crop = _described(config, area)
+        pixels = hashlib.sha256(cropped.tobytes()).hexdigest()
+        made.append(Made(area, crop, _digest(crop, pixels, mask), pixels, look_at(cropped)))
     return made
 
 
-def _digest(crop: Crop, image: Image.Image, mask: Image.Image | None) -> str:
+def _described(config: CropConfig, area: Area) -> Crop:
+    if not isinstance(area, Planned):
+        nothing = (0, 0, 0, 0)
+        return Crop(f"images/{area.file}", config.prompt_of_normal(), "", area.source, area.window, nothing)
+    name = area.defect.defect
+    prompts = config.prompts_of(name)
+    return Crop(
+        file_name=f"images/{area.file}",
+        # By its file's name, which stays when images come or go.
+        text=prompts[int(fraction(config.split_seed, "prompt", area.file) * len(prompts))],
+        defect=name,
+        source=area.source,
+        window=area.window,
+        box=box_in_crop(area.defect.box, area.window, config.resolution),
+        mask_file_name=None if area.defect.mask is None else f"masks/{area.file}",
+    )
+
+
+def _digest(crop: Crop, pixels: str, mask: Image.Image | None) -> str:
     # Pixels, not files: PNG bytes depend on the version of zlib.
-    digest = hashlib.sha256(json.dumps(dataclasses.asdict(crop), sort_keys=True).encode())
-    digest.update(image.tobytes())
+    digest = hashlib.sha256(json.dumps([dataclasses.asdict(crop), pixels], sort_keys=True).encode())
     if mask is not None:
         digest.update(mask.tobytes())
     return digest.hexdigest()

@@ -1,50 +1,118 @@
-"""Held-out crops that look almost the same as a training crop, although from another image.
+"""Crops that look almost the same although they come from different places.
 
-One part photographed several times is several source images; where they fall on both sides, metrics
-read too well. This finds the signs: it compares small grey versions by correlation. Not covered: the
-same defect turned, mirrored or seen from elsewhere.
+One part photographed several times is several source images; where they fall on both sides of the split, metrics read
+too well. This compares thumbnails by correlation, which brightness and contrast do not change. Not covered: the same
+defect turned, mirrored or seen from elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from components.crop.cutting import Made
+from components.crop.plan import Planned
 
 # The correlation from which two are taken for the same scene.
 # Above it lie 39 % of the held-out magnetic-tile crops, whose blowholes were photographed up to six
 # times, and 1 % of DeepPCB's, which show different places (straight copper edges look alike).
-_SAME = 0.99
+SAME = 0.99
+
+# Where more of a class's training crops would go, it is one scene, such as a part in a fixture, and not copies.
+_MOST_DROPPED = 0.5
+
+# Rows of the table of correlations that are held at a time.
+_BLOCK = 512
 
 
 @dataclass(frozen=True)
 class LookAlike:
-    """A reference crop and the training crop of its class that it resembles most."""
+    """Two crops of one class, by their most similar counterparts."""
 
-    reference: Made
-    train: Made
+    crop: Made[Planned]
+    other: Made[Planned]
     correlation: float
 
+    @property
+    def identical(self) -> bool:
+        """Whether all their pixels are the same."""
+        return self.crop.pixels == self.other.pixels
 
-def find_lookalikes(made: Sequence[Made]) -> list[LookAlike]:
-    """Every reference crop with a training twin, most alike first."""
-    found: list[LookAlike] = []
+
+def across_the_split(made: Sequence[Made[Planned]]) -> list[LookAlike]:
+    """Held-out crops and training crops that look the same, most alike first.
+
+    Every one that has a twin is in a pair with the most similar of the other side; `LookAlike.crop` is held out.
+    """
+    found: dict[tuple[str, str], LookAlike] = {}
+    for of_class in _by_class(made):
+        held_out = [m for m in of_class if m.planned.split == "reference"]
+        train = [m for m in of_class if m.planned.split == "train"]
+        for a, b, swapped in ((held_out, train, False), (train, held_out, True)):
+            for i, j, correlation in _most_alike(_vectors(a), _vectors(b)):
+                pair = (b[j], a[i]) if swapped else (a[i], b[j])
+                found[pair[0].path, pair[1].path] = LookAlike(*pair, correlation)
+    return sorted(found.values(), key=lambda p: (-p.correlation, p.crop.planned.order, p.other.planned.order))
+
+
+def within_training(made: Sequence[Made[Planned]]) -> list[LookAlike]:
+    """Training crops that look the same as an earlier one (`LookAlike.other`), most alike first."""
+    found = []
+    for of_class in _by_class(made):
+        train = [m for m in of_class if m.planned.split == "train"]
+        vectors = _vectors(train)
+        found += [LookAlike(train[i], train[j], c) for i, j, c in _most_alike(vectors, vectors, earlier=True)]
+    return sorted(found, key=lambda p: (-p.correlation, p.crop.planned.order))
+
+
+def to_drop(twins: Sequence[LookAlike], counts: Mapping[str, Mapping[str, int]]) -> set[str]:
+    """Paths of the training crops to leave out so that no held-out crop is trained on.
+
+    `counts`: class → split → crops. None of a class that would lose more than half: its crops look alike because they
+    show one scene.
+    """
+    by_class: dict[str, set[str]] = {}
+    for twin in twins:
+        by_class.setdefault(twin.other.crop.defect, set()).add(twin.other.path)
+    return {
+        path
+        for name, paths in by_class.items()
+        if len(paths) <= _MOST_DROPPED * counts[name]["train"]
+        for path in paths
+    }
+
+
+def with_twins(twins: Sequence[LookAlike]) -> Counter[str]:
+    """Class → held-out crops that look like a training crop."""
+    return Counter(name for name, _ in {(twin.crop.crop.defect, twin.crop.path) for twin in twins})
+
+
+def _by_class(made: Sequence[Made[Planned]]) -> Iterator[list[Made[Planned]]]:
     for name in sorted({m.crop.defect for m in made}):
-        train = [m for m in made if m.crop.defect == name and m.planned.split == "train"]
-        vectors = np.stack([_vector(m.small) for m in train])
-        for m in made:
-            if m.crop.defect == name and m.planned.split == "reference":
-                alike = vectors @ _vector(m.small)
-                if (best := int(alike.argmax())) >= 0 and alike[best] >= _SAME:
-                    found.append(LookAlike(m, train[best], float(alike[best])))
-    return sorted(found, key=lambda pair: (-pair.correlation, pair.reference.planned.order))
+        yield [m for m in made if m.crop.defect == name]
 
 
-def _vector(grey: np.ndarray) -> np.ndarray:
-    """Grey levels with mean zero and length one; all zero for a crop of one colour."""
-    small = grey.astype(np.float32).ravel()
-    centred = small - small.mean()
-    return centred / max(float(np.linalg.norm(centred)), 1e-6)
+def _vectors(made: Sequence[Made[Planned]]) -> np.ndarray:
+    """Thumbnails, float32 [crops, pixels], with mean zero and length one; all zero for a crop of one colour."""
+    if not made:
+        return np.empty((0, 0), np.float32)
+    grey = np.stack([m.look.thumbnail.ravel() for m in made]).astype(np.float32)
+    grey -= grey.mean(axis=1, keepdims=True)
+    return grey / np.maximum(np.linalg.norm(grey, axis=1, keepdims=True), 1e-6)
+
+
+def _most_alike(a: np.ndarray, b: np.ndarray, earlier: bool = False) -> Iterator[tuple[int, int, float]]:
+    """For each row of `a` the most similar one of `b` (before it, where `earlier`), if it looks the same."""
+    if not len(a) or not len(b):
+        return
+    for start in range(0, len(a), _BLOCK):
+        alike = a[start : start + _BLOCK] @ b.T
+        if earlier:
+            alike[np.arange(len(b)) >= np.arange(start, start + len(alike))[:, None]] = -1
+        best = alike.argmax(axis=1)
+        for i, j in enumerate(best):
+            if alike[i, j] >= SAME:
+                yield start + i, int(j), float(alike[i, j])

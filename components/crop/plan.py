@@ -9,31 +9,43 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from components.artifacts import SPLITS, Split
 from components.crop.annotations import AnnotatedImage, Defect
+from components.crop.areas import fraction, inside, joined, normal_windows, windows_for
 from components.crop.config import CropConfig
-from components.crop.window import Box, window_around
+from components.crop.window import Box
 from components.errors import UserError
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One crop to be made."""
+class Area:
+    """One crop to be made, of an area without a defect."""
 
     source: str  #: its image, relative to the data set
     split: Split
-    defect: Defect
     window: Box
-    file: str  #: ``<class folder>/<name>.png``, below ``images`` and ``masks``
+    file: str  #: ``<name>.png``, in a folder of its class where it has one; below ``images`` and ``masks``
+
+
+@dataclass(frozen=True)
+class Planned(Area):
+    """One crop to be made, around a defect."""
+
+    defect: Defect
 
     @property
-    def order(self) -> tuple[str, str, Box]:
+    def order(self) -> tuple[str, str, Box, Box]:
         """What crops are sorted by: class, image, place."""
-        return self.defect.defect, self.source, self.defect.box
+        return self.defect.defect, self.source, self.defect.box, self.window
+
+    @property
+    def box(self) -> Box:
+        """The part of the defect's box that the window shows."""
+        return inside(self.defect.box, self.window)
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class Plan:
 
     crops: list[Planned]
     left_out: dict[str, Counter[str]] = field(default_factory=dict)  #: class → reason → crops
+    normal: list[Area] = field(default_factory=list)  #: defect-free, sorted by image and place
 
     @property
     def classes(self) -> list[str]:
@@ -60,22 +73,20 @@ def plan_crops(config: CropConfig, images: Sequence[AnnotatedImage]) -> Plan:
     candidates: dict[tuple[str, Split], list[tuple[float, Planned]]] = defaultdict(list)
     for image in images:
         split = split_of(image.path, config)
-        seen: set[tuple[str, Box]] = set()
-        for defect in image.defects:
+        places: set[tuple[str, ...]] = set()
+        for defect in _used(config, image, folders, left_out):
             name = defect.defect
-            if name not in folders:
-                left_out[name]["not in the setting classes"] += 1
-            elif defect.area < config.min_area:
-                left_out[name][f"smaller than {config.min_area} pixels"] += 1
-            elif (name, defect.box) in seen:
-                left_out[name]["annotated twice"] += 1
-            else:
-                seen.add((name, defect.box))
-                identity = (image.path, name, *map(str, defect.box))
+            windows = list(windows_for(config, defect, image.size))
+            for window in windows:
+                place = defect.box if len(windows) == 1 else window
+                identity = (image.path, name, *map(str, place))
+                if identity in places:
+                    left_out[name]["the same tile as another one's"] += 1
+                    continue
+                places.add(identity)
                 file = f"{folders[name]}/{_file_name(image.path, identity)}"
-                window = window_around(defect.box, *image.size, config.resolution, config.context)
                 rank = fraction(config.split_seed, "limit", *identity)
-                candidates[name, split].append((rank, Planned(image.path, split, defect, window, file)))
+                candidates[name, split].append((rank, Planned(image.path, split, window, file, defect)))
     kept: list[Planned] = []
     for (name, split), ranked in candidates.items():
         limit = config.max_train_per_class if split == "train" else config.max_reference_per_class
@@ -85,7 +96,41 @@ def plan_crops(config: CropConfig, images: Sequence[AnnotatedImage]) -> Plan:
             left_out[name][f"over the limit of {limit} {split} crops"] += len(ranked) - limit
     kept.sort(key=lambda p: p.order)
     require_both_splits(config, classes, count(kept))
-    return Plan(kept, dict(left_out))
+    return Plan(kept, dict(left_out), _normal(config, images))
+
+
+def _used(
+    config: CropConfig,
+    image: AnnotatedImage,
+    classes: Container[str],
+    left_out: dict[str, Counter[str]],
+) -> list[Defect]:
+    """The defects of `image` that are used; `left_out` counts the others."""
+    used: dict[tuple[str, Box], Defect] = {}
+    for defect in image.defects:
+        if defect.defect not in classes:
+            left_out[defect.defect]["not in the setting classes"] += 1
+        elif (defect.defect, defect.box) in used:
+            left_out[defect.defect]["annotated twice"] += 1
+        else:
+            used[defect.defect, defect.box] = defect
+    large = []
+    for defect in joined(list(used.values()), config.join) if config.join_boxes else used.values():
+        if defect.area < config.min_area:
+            left_out[defect.defect][f"smaller than {config.min_area} pixels"] += 1
+        else:
+            large.append(defect)
+    return large
+
+
+def _normal(config: CropConfig, images: Sequence[AnnotatedImage]) -> list[Area]:
+    if not config.normal_per_image:
+        return []
+    return [
+        Area(image.path, split_of(image.path, config), window, _file_name(image.path, (image.path, *map(str, window))))
+        for image in sorted(images, key=lambda image: image.path)
+        for window in sorted(normal_windows(config, image))
+    ]
 
 
 def _chosen_classes(config: CropConfig, images: Sequence[AnnotatedImage]) -> list[str]:
@@ -112,12 +157,6 @@ def split_of(source: str, config: CropConfig) -> Split:
     if config.same_part and (match := re.search(config.same_part, source)):
         part = next((group for group in match.groups() if group is not None), match.group())
     return "reference" if fraction(config.split_seed, "split", part) < config.reference_fraction else "train"
-
-
-def fraction(seed: int, *parts: str) -> float:
-    """A number in [0, 1) that depends on the seed and on `parts` alone."""
-    digest = hashlib.sha256("\0".join((str(seed), *parts)).encode()).digest()
-    return int.from_bytes(digest[:6], "big") / (1 << 48)
 
 
 def count(crops: Iterable[Planned]) -> dict[str, dict[str, int]]:

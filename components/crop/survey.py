@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.crop.config import CropConfig, FormatName
-from components.crop.formats import recognise
 from components.crop.plan import count, plan_crops
-from components.crop.step import read_annotations, refuse
-from components.dataset import list_folder, local_copy, name_of
-from components.parallel import cores
+from components.crop.reading import read_folder, refuse
+from components.dataset import local_copy, name_of
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,10 @@ def census(form: FormatName, name: str, root: Path) -> Census:
     Raises:
         UserError: where no format, or several, are recognised.
     """
-    read, found = recognise(form, name, root, [file.path for file in list_folder(root, "dataset")])
-    images, problems = read_annotations(read, CropConfig(), name, root, found.images, cores())
-    defects = Counter(defect.defect for image in images for defect in image.defects)
-    good = sum(not image.defects for image in images)
-    return Census(read.name, len(images), good, dict(sorted(defects.items())), len(found.problems) + len(problems))
+    data = read_folder(form, name, root)
+    defects = Counter(defect.defect for image in data.images for defect in image.defects)
+    good = sum(not image.defects for image in data.images)
+    return Census(data.format, len(data.images), good, dict(sorted(defects.items())), len(data.problems))
 
 
 def survey(config: CropConfig, dataset: str) -> Survey:
@@ -62,12 +59,9 @@ def survey(config: CropConfig, dataset: str) -> Survey:
     Raises:
         UserError: as the crop step does for annotations; pixels are not looked at.
     """
-    name = name_of(dataset)
     with local_copy(dataset, "dataset") as opened:
-        root = opened.root
-        form, found = recognise(config.format, name, root, [file.path for file in list_folder(root, "dataset")])
-        images, problems = read_annotations(form, config, name, root, found.images, cores())
-    problems = sorted([*found.problems, *problems])
-    if config.on_error == "fail":
-        refuse(problems)
-    return Survey(form.name, len(images), count(plan_crops(config, images).crops), len(problems))
+        data = read_folder(config.format, name_of(dataset), opened.root, config.join)
+        if config.on_error == "fail":
+            refuse(data.problems)
+        planned = plan_crops(config, data.images)
+    return Survey(data.format, len(data.images), count(planned.crops), len(data.problems))

@@ -14,18 +14,44 @@ from PIL import Image, ImageFilter
 Box = tuple[int, int, int, int]
 
 
-def window_around(box: Box, width: int, height: int, resolution: int, context: float) -> Box:
+def window_around(
+    box: Box, width: int, height: int, resolution: int, context: float = 0.0, min_context: int = 0
+) -> Box:
     """The square window for the defect at `box` in an image of `width` × `height`.
 
-    Its side is the larger of `resolution` and the box's longest side with `context` (a fraction of it)
-    on both sides. It is centred on the box and shifted to stay inside the image. Where the image is
-    smaller than the window, the window reaches past it and contains all of it in that direction.
+    Its side is the larger of `resolution` and the box's longest side with surroundings on both: `context`, a
+    fraction of it, or `min_context` pixels, whichever is more. It is centred on the box and shifted to stay inside
+    the image. Where the image is smaller than the window, the window reaches past it and contains all of it in that
+    direction.
     """
     x0, y0, x1, y1 = box
-    side = max(resolution, math.ceil(max(x1 - x0, y1 - y0) * (1 + 2 * context)))
+    longest = max(x1 - x0, y1 - y0)
+    side = max(resolution, math.ceil(longest + 2 * max(longest * context, min_context)))
     left = _start(x0, x1, side, width)
     top = _start(y0, y1, side, height)
     return left, top, left + side, top + side
+
+
+def tiles_over(box: Box, width: int, height: int, resolution: int) -> list[Box]:
+    """Windows of side `resolution` that cover `box` together, evenly spaced, row by row.
+
+    Neighbours share a quarter of their side or more. One window, centred as by `window_around`, in a direction in
+    which the box is no longer than that.
+    """
+    x0, y0, x1, y1 = box
+    return [
+        (left, top, left + resolution, top + resolution)
+        for top in _starts(y0, y1, resolution, height)
+        for left in _starts(x0, x1, resolution, width)
+    ]
+
+
+def _starts(low: int, high: int, side: int, extent: int) -> list[int]:
+    if high - low <= side:
+        return [_start(low, high, side, extent)]
+    most = side - side // 4
+    steps = math.ceil((high - low - side) / most)
+    return [low + (high - side - low) * i // steps for i in range(steps + 1)]
 
 
 def _start(low: int, high: int, side: int, extent: int) -> int:

@@ -21,7 +21,8 @@ from components.crop.config import CropConfig
 from components.crop.cutting import cut_crops
 from components.crop.formats.polygons import polygon_instance
 from components.crop.formats.shapes import Instance, box_instance, defects_of, mask_instance
-from components.crop.plan import plan_crops, split_of
+from components.crop.plan import Planned, plan_crops, split_of
+from components.crop.window import Box
 
 SIDE = 200
 
@@ -59,6 +60,10 @@ def data_sets(draw: st.DrawFn) -> Drawn:
     config = CropConfig(
         resolution=draw(st.sampled_from([32, 64])),
         context=draw(st.sampled_from([0.0, 0.25, 1.3])),
+        min_context=draw(st.sampled_from([0, 11])),
+        large=draw(st.sampled_from(["reduce", "tile"])),
+        join_boxes=draw(st.booleans()),
+        normal_per_image=draw(st.integers(0, 2)),
         min_area=draw(st.sampled_from([0, 1, 9])),
         same_part=draw(st.sampled_from([None, r"part\d+"])),
         split_seed=draw(st.integers(0, 9)),
@@ -119,10 +124,10 @@ def require_shows_its_window(pixels: np.ndarray, crop: Crop, image: AnnotatedIma
         assert (np.abs(shown[straight] - expected[straight]) <= 1).all()
 
 
-def require_keeps_its_mask(mask: np.ndarray, source: np.ndarray, crop: Crop, image: AnnotatedImage) -> None:
+def require_keeps_its_mask(mask: np.ndarray, source: np.ndarray, crop: Crop, size: tuple[int, int]) -> None:
     """Every pixel of the mask in the window is in a pixel of the crop that is set, or beside one."""
     x0, y0, x1, y1 = crop.window
-    columns, rows = reflected(x0, x1, image.size[0]), reflected(y0, y1, image.size[1])
+    columns, rows = reflected(x0, x1, size[0]), reflected(y0, y1, size[1])
     there = source[np.ix_(rows, columns)]
     if len(there) == len(mask):
         np.testing.assert_array_equal(mask, there)
@@ -138,6 +143,40 @@ def require_keeps_its_mask(mask: np.ndarray, source: np.ndarray, crop: Crop, ima
     assert mask[top:bottom, left:right].any()
 
 
+def overlap(a: Box, b: Box) -> int:
+    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def require_shows_its_defect(planned: Planned, crop: Crop, config: CropConfig, folder: Path) -> None:
+    x0, y0, x1, y1 = crop.window
+    whole = x0 <= planned.defect.box[0] < planned.defect.box[2] <= x1
+    whole &= y0 <= planned.defect.box[1] < planned.defect.box[3] <= y1
+    # A tile shows a part, at the image's own resolution.
+    assert whole or (
+        config.large == "tile" and x1 - x0 == config.resolution and overlap(planned.defect.box, crop.window)
+    )
+    assert (crop.mask_file_name is None) == (planned.defect.mask is None)
+    if planned.defect.mask is not None:
+        with Image.open(folder / planned.split / f"masks/{planned.file}") as file:
+            mask = np.asarray(file)
+        assert set(np.unique(mask)) <= {0, 255}
+        size = planned.defect.mask.read().shape[::-1]
+        require_keeps_its_mask(mask > 0, planned.defect.mask.read(), crop, size)
+
+
+def require_are_covered(image: AnnotatedImage, config: CropConfig, planned: list[Planned]) -> None:
+    """Every defect that is used lies in one window, or in several together but for parts below `min_area`."""
+    for defect in image.defects:
+        if defect.area < config.min_area:
+            continue
+        x0, y0, x1, y1 = defect.box
+        missing = np.ones((y1 - y0, x1 - x0), bool) if defect.mask is None else defect.mask.read()[y0:y1, x0:x1].copy()
+        windows = [p.window for p in planned if p.defect.defect == defect.defect]
+        for left, top, right, bottom in windows:
+            missing[max(0, top - y0) : max(0, bottom - y0), max(0, left - x0) : max(0, right - x0)] = False
+        assert missing.sum() <= (max(1, config.min_area) - 1) * 9 * (config.large == "tile")
+
+
 @settings(max_examples=150, deadline=None)
 @given(data_sets())
 def test_no_crop_leaves_its_image_stretches_loses_its_mask_or_crosses_the_split(drawn: Drawn) -> None:
@@ -147,24 +186,21 @@ def test_no_crop_leaves_its_image_stretches_loses_its_mask_or_crosses_the_split(
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         write(root, drawn.images)
-        made, problems = cut_crops(drawn.config, root, plan.crops, root / "out", workers=1)
-        assert (problems, len(made)) == ([], len(plan.crops))
-        assert len({(m.planned.split, m.planned.file) for m in made}) == len(made)
+        cut = cut_crops(drawn.config, root, plan, root / "out")
+        made = [*cut.made, *cut.normal]
+        assert (cut.problems, len(made)) == ([], len(plan.crops) + len(plan.normal))
+        assert len({m.path for m in made}) == len(made)
         for m in made:
             number, image = by_path[m.crop.source]
             part = m.crop.source.split("-")[0] if drawn.config.same_part else m.crop.source
             parts.setdefault(part, set()).add(m.planned.split)
-            folder = root / "out" / m.planned.split
-            with Image.open(folder / m.crop.file_name) as file:
+            with Image.open(root / "out" / m.path) as file:
                 assert (file.mode, file.size) == ("RGB", (drawn.config.resolution,) * 2)
                 require_shows_its_window(np.asarray(file).astype(int), m.crop, image, number)
-            x0, y0, x1, y1 = m.crop.window
-            assert x0 <= m.planned.defect.box[0] < m.planned.defect.box[2] <= x1
-            assert y0 <= m.planned.defect.box[1] < m.planned.defect.box[3] <= y1
-            assert (m.crop.mask_file_name is None) == (m.planned.defect.mask is None)
-            if m.planned.defect.mask is not None:
-                with Image.open(folder / f"masks/{m.planned.file}") as file:
-                    mask = np.asarray(file)
-                assert set(np.unique(mask)) <= {0, 255}
-                require_keeps_its_mask(mask > 0, m.planned.defect.mask.read(), m.crop, image)
+            if isinstance(m.planned, Planned):
+                require_shows_its_defect(m.planned, m.crop, drawn.config, root / "out")
+            else:
+                assert all(overlap(defect.box, m.crop.window) == 0 for defect in image.defects)
+        for image in drawn.images:
+            require_are_covered(image, drawn.config, [p for p in plan.crops if p.source == image.path])
     assert all(len(sides) == 1 for sides in parts.values())

@@ -20,6 +20,13 @@ from components.settings import decode
         ({"prompt": "  "}, "empty prompt"),
         ({"prompts": {"spur": "{x}"}}, "spur: unknown placeholder"),
         ({"prompt": "{product} with {defect}"}, "give `product` a value"),
+        ({"prompt": "a {identifier} {defect}"}, "give `identifier` a value"),
+        ({"prompts": {"spur": ["a spur", "{part} with a spur"]}}, "give `part` a value"),
+        ({"prompt": []}, "no prompt"),
+        ({"prompt": ["a {defect}", ""]}, "empty prompt"),
+        ({"normal_prompt": "no {defect}"}, "{defect} in the prompt of crops without one"),
+        ({"normal_prompt": "a good {product}", "normal_per_image": 1}, "give `product` a value"),
+        ({"large": "cut"}, "'reduce' or 'tile'"),
         ({"same_part": "("}, "not a regular expression"),
         ({"reference_fraction": 1}, "less than 1"),
         ({"format": "coco5"}, "'auto', 'coco'"),
@@ -48,3 +55,23 @@ def test_a_prompt_is_made_of_the_class_and_the_product() -> None:
     config = CropConfig(prompt="{product} with {defect}", prompts={"spur": "a spur"}, product="a circuit board")
     assert config.prompt_of("missing_hole") == "a circuit board with missing hole"
     assert config.prompt_of("spur") == "a spur"
+
+
+def test_a_class_may_have_several_prompts_and_a_rare_word() -> None:
+    config = CropConfig(
+        prompt=["a {identifier} {product}, {defect}", "#{product}@{part}@{defect}#"],
+        prompts={"dent": "a dent"},
+        product=" screw ",
+        part="head",
+        identifier="sks",
+    )
+    assert config.prompts_of("deep_scratch") == ["a sks screw, deep scratch", "#screw@head@deep scratch#"]
+    assert config.prompt_of("deep_scratch") == "a sks screw, deep scratch"
+    assert config.prompts_of("dent") == ["a dent"]
+
+
+def test_the_prompt_without_a_defect_counts_only_where_it_is_used() -> None:
+    assert CropConfig(normal_prompt="a good {product}").prompt_of_normal() == "a good "
+    assert CropConfig(normal_prompt="a good {product}", product="chip", normal_per_image=1).prompt_of_normal() == (
+        "a good chip"
+    )

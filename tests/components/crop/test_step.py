@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from components.artifacts import SPLITS, CropSet, read_crops
-from components.crop import step
+from components.crop import cutting, reading, step
 from components.crop.config import CropConfig
 from components.errors import UserError
 from tests.components.crop.conftest import Boards
@@ -63,7 +63,8 @@ def test_the_result_carries_counts_and_digest(boards: Boards, tmp_path: Path) ->
 def test_the_output_does_not_depend_on_the_workers(boards: Boards, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     for workers in (1, 2, 7):
-        monkeypatch.setattr(step, "cores", lambda workers=workers: workers)
+        for module in (cutting, reading):
+            monkeypatch.setattr(module, "cores", lambda workers=workers: workers)
         made.append(contents(run(boards.root)[0]))
     assert made[0] == made[1] == made[2]
 

@@ -16,7 +16,7 @@ from components.crop.annotations import Problem
 from components.crop.config import CropConfig, FormatName
 from components.crop.formats import reading as formats_reading
 from components.crop.formats.reading import Wrong
-from components.crop.step import refuse
+from components.crop.reading import refuse
 from components.crop.survey import survey
 from components.errors import UserError
 from tests.components.crop.formats.reading import read

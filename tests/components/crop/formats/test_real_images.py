@@ -64,7 +64,7 @@ def test_every_line_of_deeppcb_is_a_crop_and_a_table_gives_the_same(
 ) -> None:
     root = shared_data / "deeppcb"
     lines = lines_of(root)
-    folder, crop_set = run(root)
+    folder, crop_set = run(root, lookalikes="keep")
     assert total(crop_set) == Counter(KINDS[numbers[4]] for _, numbers in lines)
     assert sum(total(crop_set).values()) == 2302
     expected = contents(folder)
@@ -74,7 +74,7 @@ def test_every_line_of_deeppcb_is_a_crop_and_a_table_gives_the_same(
         writer = csv.writer(file)
         writer.writerow(["image", "x0", "y0", "x1", "y1", "class"])
         writer.writerows([image, *numbers[:4], KINDS[numbers[4]]] for image, numbers in lines)
-    folder, crop_set = run(tmp_path / "table", format="csv")
+    folder, crop_set = run(tmp_path / "table", format="csv", lookalikes="keep")
     assert total(crop_set) == Counter(KINDS[numbers[4]] for _, numbers in lines)
     assert contents(folder) == expected
 
@@ -83,7 +83,7 @@ def test_every_tile_with_a_mask_is_a_crop_and_its_run_lengths_give_the_same(
     shared_data: Path, run: Run, tmp_path: Path
 ) -> None:
     root = shared_data / "magnetic-tile"
-    folder, crop_set = run(root)
+    folder, crop_set = run(root, lookalikes="keep")
     # One blow-hole a tile: each of these masks is one piece.
     assert total(crop_set) == {"MT_Blowhole": len(list(root.glob("MT_Blowhole/Imgs/*.jpg")))} == {"MT_Blowhole": 115}
     expected = contents(folder)
@@ -101,7 +101,7 @@ def test_every_tile_with_a_mask_is_a_crop_and_its_run_lengths_give_the_same(
             annotations.append({"id": i, "image_id": i, "category_id": 1, "iscrowd": 0, "segmentation": runs})
     data = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "MT_Blowhole"}]}
     (tmp_path / "coco" / "tiles.json").write_text(json.dumps(data))
-    folder, crop_set = run(tmp_path / "coco")
+    folder, crop_set = run(tmp_path / "coco", lookalikes="keep")
     assert total(crop_set) == {"MT_Blowhole": 115}
     assert contents(folder) == expected
     assert all(mask is not None for _, mask in expected.values())
