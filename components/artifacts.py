@@ -88,6 +88,7 @@ class CropSet:
     settings: dict[str, Any] = field(default_factory=dict)  #: the crop settings used
     dataset_version: str = ""  #: what people call that revision: a pushed version, a git revision; or nothing
     normal: dict[str, int] = field(default_factory=dict)  #: split → number of defect-free crops; where there are any
+    asked_revision: str = ""  #: what snapshot gave out: another one where the data set changed before it was read
     schema: int = 1
 
 
@@ -182,7 +183,8 @@ class Metrics:
     extractor: dict[str, str]  #: name, sha256 of its weights, resizer
     generation: dict[str, Any]  #: images a class, sampler, steps, guidance, seed
     crops_digest: str
-    dataset: dict[str, str] = field(default_factory=dict)  #: the crops' `dataset`, `dataset_revision`, `…_version`
+    #: the crops' `dataset`, `dataset_revision`, `dataset_version`, `asked_revision` and `crop_settings` (their digest)
+    dataset: dict[str, str] = field(default_factory=dict)
     schema: int = 1
 
     def rows(self) -> list[CheckpointMetrics]:
@@ -224,3 +226,17 @@ class PublishedModel:
     tensors_digest: str  #: of names, shapes, dtypes and values: equal for equal weights
     step: int
     schema: int = 1
+
+
+# ------------------------------------------------------------------- origin (convert → the next run's snapshot)
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """``made_by.trained_on`` in a published model's manifest: what it would take to train it again."""
+
+    dataset: str  #: where the images were, as the user named it
+    dataset_revision: str  #: digest of the files that the crops were cut from
+    asked_revision: str  #: what snapshot had given out: the one that the steps' cache knows the crops by
+    crop_settings: str  #: sha256 of the crop settings
+    base_revision: str  #: digest of the base model's files

@@ -60,7 +60,12 @@ def make_pipeline(config: PipelineConfig, image: Callable[[str], str] = images.i
         convert_settings: dict = defaults["convert_settings"],
     ) -> Outputs:
         seen = snapshot(
-            config=snapshot_settings, dataset=dataset, base_model=base_model, model_name=model_name, store=store
+            config=snapshot_settings,
+            crop_settings=crop_settings,
+            dataset=dataset,
+            base_model=base_model,
+            model_name=model_name,
+            store=store,
         )
         # It looks at the world outside: answered from a cache it would see nothing.
         seen.set_caching_options(False)

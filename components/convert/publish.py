@@ -7,12 +7,14 @@ request. Publishing the same model again (a retried step) finds the version that
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.artifacts import TrainedOn
 from components.storage import Manifest, Store
 
 
@@ -49,9 +51,10 @@ def find(models: Store, identity: Identity) -> tuple[str, Manifest] | None:
     return None
 
 
-def publish(models: Store, version: str, tree: Path, identity: Identity) -> Manifest:
+def publish(models: Store, version: str, tree: Path, identity: Identity, trained_on: TrainedOn | None) -> Manifest:
     """Upload the folder `tree` as this version; readers see it when all of it is there."""
-    return models.at(version).put_tree(tree, made_by=_made_by(identity))
+    origin = {} if trained_on is None else {"trained_on": dataclasses.asdict(trained_on)}
+    return models.at(version).put_tree(tree, made_by={**_made_by(identity), **origin})
 
 
 def point_latest(models: Store, version: str, file: str, sha256: str) -> None:

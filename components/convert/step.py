@@ -5,6 +5,7 @@ Not covered: which checkpoint (select_best chose it), LoRA files, and other key 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tempfile
 from pathlib import Path
@@ -69,7 +70,7 @@ def convert(config: ConvertConfig, best: InputPath, model_name: str, store: str,
             weights.rename(tree / file)
             (tree / "README.md").write_text(card.model_card(facts, version, file), encoding="utf-8")
             (tree / "config.yaml").write_text(card.run_settings(facts), encoding="utf-8")
-            manifest = publish.publish(models, version, tree, identity)
+            manifest = publish.publish(models, version, tree, identity, facts.trained_on)
         entry = next(entry for entry in manifest.files if entry.path == file)
         publish.point_latest(models, version, file, entry.sha256)
     published = PublishedModel(
@@ -141,6 +142,7 @@ def _description_digest(facts: Facts, companion: Path) -> str:
             header_metadata(facts),
             card.model_card(facts, "", ""),
             card.run_settings(facts),
+            facts.trained_on and dataclasses.asdict(facts.trained_on),
             {path.relative_to(companion).as_posix(): sha256_file(path) for path in files},
         ]
     )

@@ -13,6 +13,7 @@ from PIL import Image
 from components.artifacts import SPLITS, CheckpointIndex, CropSet, Split, read_crops, read_json
 from components.errors import UserError
 from components.evaluate.config import too_few
+from components.storage import digest_of
 
 _READ_AT_ONCE = 32
 
@@ -25,7 +26,7 @@ class RealCrops:
     resolution: int
     classes: list[str]
     paths: dict[Split, dict[str, list[Path]]]
-    origin: dict[str, str]  #: `dataset`, `dataset_revision` and `dataset_version` of the crop set
+    origin: dict[str, str]  #: what `Metrics.dataset` says of the crop set
 
 
 def load(folder: Path, index: CheckpointIndex) -> RealCrops:
@@ -62,6 +63,8 @@ def load(folder: Path, index: CheckpointIndex) -> RealCrops:
         "dataset": crop_set.dataset,
         "dataset_revision": crop_set.dataset_revision,
         "dataset_version": crop_set.dataset_version,
+        "asked_revision": crop_set.asked_revision,
+        "crop_settings": digest_of(crop_set.settings),
     }
     return RealCrops(folder, crop_set.resolution, classes, paths, origin)
 

@@ -22,7 +22,7 @@ from components.evaluate.config import EvaluateConfig
 from components.evaluate.draw import seeds
 from components.evaluate.step import evaluate
 from components.runtime import Result
-from components.storage import Store
+from components.storage import Store, digest_of
 from tests.components.evaluate.examples import PROMPTS, publish_run, write_crop_set
 
 pytestmark = pytest.mark.integration
@@ -99,7 +99,13 @@ def test_every_checkpoint_is_measured_class_by_class(finished: Run) -> None:
     assert metrics.higher_is_better["class_alignment"]
     assert {"fid", "clip_score", "inception_score"} <= set(metrics.absent)
     # The model's card says which images it was made of.
-    assert metrics.dataset == {"dataset": "drawn", "dataset_revision": "r" * 64, "dataset_version": ""}
+    assert metrics.dataset == {
+        "dataset": "drawn",
+        "dataset_revision": "r" * 64,
+        "dataset_version": "",
+        "asked_revision": "",
+        "crop_settings": digest_of({}),
+    }
 
 
 def test_every_checkpoint_gets_the_same_noise(finished: Run) -> None:
