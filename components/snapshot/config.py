@@ -13,9 +13,9 @@ class RetrainIf(Settings):
     new_crops: int = Field(
         1,
         ge=1,
-        description="crops that are new, changed or gone since the model published last, before a data set that "
-        "changed is given to the later steps; fewer are enough where a class reaches crop.min_train_per_class and "
-        "crop.min_reference_per_class. 1: any change of any file, and no crop is counted",
+        description="how many crops have to be new, changed or gone since the model published last for a changed data "
+        "set to be trained on; fewer do where a class reaches crop.min_train_per_class and "
+        "crop.min_reference_per_class. 1: any change of any file does, and no crop is counted",
     )
 
 
