@@ -13,11 +13,10 @@ from components.storage import Store
 
 def trained_on(store: Store, model_name: str, version: str) -> TrainedOn | None:
     """What ``models/<model_name>/<version>`` was made from; None where that is not recorded, or not readable."""
-    model = store.at("models", model_name, version)
     try:
-        manifest = model.manifest()
-    except UserError as error:
-        log(str(error))
+        manifest = store.at("models", model_name, version).manifest()
+    except (UserError, ValueError) as error:
+        log(f"model {version}: {error}")
         return None
     recorded = None if manifest is None else manifest.made_by.get("trained_on")
     return _decoded(recorded) if isinstance(recorded, Mapping) else None
@@ -25,6 +24,7 @@ def trained_on(store: Store, model_name: str, version: str) -> TrainedOn | None:
 
 def _decoded(recorded: Mapping[str, Any]) -> TrainedOn | None:
     try:
-        return TrainedOn(**recorded)
+        found = TrainedOn(**recorded)
     except TypeError:
         return None
+    return found if all(isinstance(value, str) and value for value in recorded.values()) else None
