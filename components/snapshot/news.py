@@ -72,10 +72,13 @@ def decide(wanted: RetrainIf, crop_settings: CropConfig, seen: Seen, store: Stor
             first = str(error).splitlines()[0]
             return _news(seen, f"the crops cannot be counted, crop says it in full: {first}")
         records.write(seen.dataset_revision, now)
-    before = trained_on(store, seen.model_name, seen.published_revision) if seen.published_revision else None
-    if before is None or (reason := _incomparable(seen, before, settings)):
-        missing = "no model published" if not seen.published_revision else "it is not known what the model was made of"
-        return _news(seen, missing if before is None else reason)
+    if not seen.published_revision:
+        return _news(seen, "no model published")
+    before = trained_on(store, seen.model_name, seen.published_revision)
+    if before is None:
+        return _news(seen, f"it is not known what model {seen.published_revision} was made of")
+    if reason := _incomparable(seen, before, settings):
+        return _news(seen, reason)
     if before.dataset_revision == seen.dataset_revision:
         return _held(before, f"nothing new since model {seen.published_revision}")
     then = records.read(before.dataset_revision)

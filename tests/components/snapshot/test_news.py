@@ -203,11 +203,11 @@ def a_version_that_is_no_name(runs: Runs) -> None:
         (other_place, "was made of another data set"),
         (no_record, "no record of the crops that model .* was trained on"),
         (another_generation, "no record of the crops that model .* was trained on"),
-        (a_model_of_an_earlier_release, "it is not known what the model was made of"),
-        (a_model_that_is_gone, "it is not known what the model was made of"),
-        (a_model_whose_manifest_is_damaged, "it is not known what the model was made of"),
-        (a_model_whose_origin_is_damaged, "it is not known what the model was made of"),
-        (a_version_that_is_no_name, "it is not known what the model was made of"),
+        (a_model_of_an_earlier_release, "it is not known what model .* was made of"),
+        (a_model_that_is_gone, "it is not known what model .* was made of"),
+        (a_model_whose_manifest_is_damaged, "it is not known what model .* was made of"),
+        (a_model_whose_origin_is_damaged, "it is not known what model .* was made of"),
+        (a_version_that_is_no_name, "it is not known what model .* was made of"),
     ],
 )
 def test_what_cannot_be_compared_is_news(
