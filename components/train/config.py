@@ -61,6 +61,12 @@ class TrainConfig(Settings):
     state_every: int = Field(
         500, ge=0, description="Steps between saved training states, which bound what a lost node costs; 0: none."
     )
+    state_every_minutes: float = Field(
+        0,
+        ge=0,
+        le=1440,
+        description="Minutes between saved states where `state_every` takes longer; 0: by steps alone.",
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="Data order, noise and time steps derive from it.")
     num_threads: int | None = Field(
         None,
@@ -81,3 +87,13 @@ class TrainConfig(Settings):
                 f"lr_warmup_steps ({self.lr_warmup_steps}) must be below max_train_steps ({self.max_train_steps})"
             )
         return self
+
+    @property
+    def batch(self) -> int:
+        """Crops an optimizer step."""
+        return self.train_batch_size * self.gradient_accumulation_steps
+
+    @property
+    def saves_states(self) -> bool:
+        """Whether an interrupted run can go on."""
+        return self.state_every > 0 or self.state_every_minutes > 0

@@ -101,26 +101,3 @@ def encode(
         torch.tensor([prompts.index(crop.text) for crop in crops]),
         prompts,
     )
-
-
-def generator(*key: int) -> torch.Generator:
-    """A CPU generator seeded by `key`, so that a step's randomness depends on nothing before it."""
-    # The length, since a SeedSequence takes (1,) and (1, 0) for the same.
-    seed = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(seed[0] >> np.uint64(1)))
-
-
-def batch_indices(count: int, batch_size: int, step: int, seed: int) -> torch.Tensor:
-    """Indices, int64 [batch_size], of the crops in batch number `step` of an endless shuffled stream.
-
-    Every crop comes once before any comes again; the order of each pass derives from (seed, pass), so
-    training that resumes at a step sees what it would have seen.
-    """
-    first = step * batch_size
-    picked: list[torch.Tensor] = []
-    for position in range(first, first + batch_size):
-        epoch, offset = divmod(position, count)
-        if not picked or offset == 0:
-            order = torch.randperm(count, generator=generator(seed, 1, epoch))
-        picked.append(order[offset])
-    return torch.stack(picked)

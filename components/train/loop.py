@@ -6,19 +6,20 @@ Noise, time steps, views and dropped prompts derive from (seed, step), the order
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import time
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers.optimization import get_scheduler
-from diffusers.training_utils import EMAModel
 
+from components.train.average import Average
+from components.train.batches import Batch, draw
 from components.train.config import TrainConfig
-from components.train.data import LatentSet, batch_indices, generator
+from components.train.data import LatentSet
 from components.train.model import BaseModel
+from components.train.snapshot import Snapshot, Tensors, copied
 
 
 class Trainer:
@@ -60,7 +61,7 @@ class Trainer:
             num_warmup_steps=config.lr_warmup_steps,
             num_training_steps=config.max_train_steps,
         )
-        self.ema = EMAModel(self.parameters, decay=config.ema_decay, foreach=True) if config.use_ema else None
+        self.ema = Average(self.parameters, config.ema_decay) if config.use_ema else None
         self.models = {name: accelerator.prepare(part) for name, part in trained.items()}
         self.optimizer = accelerator.prepare(optimizer)
         # Not handed to accelerate, which would step it once for each process.
@@ -68,6 +69,7 @@ class Trainer:
         self.text = self._embed_all()
         self.alphas = base.noise.alphas_cumprod.to(self.device)
         self.done = 0
+        self.data_seconds = 0.0  #: spent on drawing batches
 
     def _token_ids(self) -> torch.Tensor:
         """Token ids, int64 [prompts + 1, length], of every prompt and, last, the empty one."""
@@ -98,44 +100,52 @@ class Trainer:
         embedded: torch.Tensor = self.models["text_encoder"](self.ids[different])[0]
         return embedded[place]
 
-    def step(self) -> torch.Tensor:
-        """One optimizer step; the mean loss of its batch as a detached scalar, still on the device."""
+    def step(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """One optimizer step; the mean loss of its batch and the gradients' norm, scalars still on the device."""
         config = self.config
         total = torch.zeros((), device=self.device)
         for micro in range(config.gradient_accumulation_steps):
             loss = self._loss(self.done * config.gradient_accumulation_steps + micro)
             self.accelerator.backward(loss / config.gradient_accumulation_steps)
             total += loss.detach() / config.gradient_accumulation_steps
-        self.accelerator.clip_grad_norm_(self.parameters, config.max_grad_norm)
+        norm = self._clip()
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema is not None:
-            self.ema.step(self.parameters)
+            self.ema.step()
         self.done += 1
-        return total
+        return total, norm
+
+    def _clip(self) -> torch.Tensor:
+        """Clip the gradients; their norm before that."""
+        limit = self.config.max_grad_norm
+        if self.device.type != "cpu" or self.accelerator.scaler is not None:
+            norm: torch.Tensor = self.accelerator.clip_grad_norm_(self.parameters, limit)
+            return norm
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        # Where reading the norm waits for nothing, a multiplication of all gradients by 1 can be spared.
+        if norm + 1e-6 > limit:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, limit, norm)
+        return norm
+
+    def _batch(self, batch: int) -> Batch:
+        started = time.perf_counter()
+        config = self.config
+        drawn = draw(self.latents, config, self.base.noise.config.num_train_timesteps, batch).to(self.device)
+        self.data_seconds += time.perf_counter() - started
+        return drawn
 
     def _loss(self, batch: int) -> torch.Tensor:
-        config, latents, noise = self.config, self.latents, self.base.noise
-        count = config.train_batch_size
-        random = generator(config.seed, 2, batch)
-        chosen = batch_indices(len(latents), count, batch, config.seed)
-        views = torch.randint(latents.mean.shape[1], (count,), generator=random)
-        shape = (count, *latents.mean.shape[2:])
-        clean = latents.mean[chosen, views] + latents.std[chosen, views] * torch.randn(shape, generator=random)
-        added = torch.randn(shape, generator=random)
-        times = torch.randint(noise.config.num_train_timesteps, (count,), generator=random)
-        prompt = latents.prompt[chosen].clone()
-        prompt[torch.rand(count, generator=random) < config.prompt_dropout] = len(latents.prompts)
-
-        clean, added = clean.to(self.device), added.to(self.device)
-        times, prompt = times.to(self.device), prompt.to(self.device)
+        config, noise = self.config, self.base.noise
+        drawn = self._batch(batch)
         with self.accelerator.autocast():
-            predicted = self.models["unet"](noise.add_noise(clean, added, times), times, self._embed(prompt)).sample
+            noisy = noise.add_noise(drawn.clean, drawn.noise, drawn.times)
+            predicted = self.models["unet"](noisy, drawn.times, self._embed(drawn.prompt)).sample
         velocity = noise.config.prediction_type == "v_prediction"
-        target = noise.get_velocity(clean, added, times) if velocity else added
+        target = noise.get_velocity(drawn.clean, drawn.noise, drawn.times) if velocity else drawn.noise
         error = F.mse_loss(predicted.float(), target.float(), reduction="none").mean((1, 2, 3))
-        return (error * self._weights(times, velocity)).mean() if config.snr_gamma else error.mean()
+        return (error * self._weights(drawn.times, velocity)).mean() if config.snr_gamma else error.mean()
 
     def _weights(self, times: torch.Tensor, velocity: bool) -> torch.Tensor:
         """Min-SNR weights of Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting"."""
@@ -144,38 +154,47 @@ class Trainer:
         snr = alpha / (1 - alpha)
         return snr.clamp(max=self.config.snr_gamma) / (snr + 1 if velocity else snr.clamp(min=1e-8))
 
-    @contextlib.contextmanager
-    def published(self) -> Iterator[dict[str, Any]]:
-        """Component → module with the weights to publish: within it, the average where there is one."""
-        if self.ema is not None:
-            self.ema.store(self.parameters)
-            self.ema.copy_to(self.parameters)
-        try:
-            yield {name: self.part(name) for name in self.names}
-        finally:
-            if self.ema is not None:
-                self.ema.restore(self.parameters)
-
-    def part(self, name: str) -> Any:
-        """A trained component without accelerate's wrapping."""
-        return self.accelerator.unwrap_model(self.models[name])
-
-    def state(self) -> dict[str, Any]:
-        """All that a resumed run needs, tensors and plain numbers only."""
+    def trained(self) -> dict[str, dict[str, torch.nn.Parameter]]:
+        """Component → name → parameter that training moves, without accelerate's wrapping."""
+        unwrap = self.accelerator.unwrap_model
         return {
-            "done": self.done,
-            "models": {name: self.part(name).state_dict() for name in self.names},
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "ema": self.ema.state_dict() if self.ema is not None else None,
+            name: {key: p for key, p in unwrap(model).named_parameters() if p.requires_grad}
+            for name, model in self.models.items()
         }
 
+    def snapshot(self, publish: bool, save: bool) -> Snapshot:
+        """Copies of what is to be published of this step, the average where there is one, and of the state."""
+        raw = copied(self.trained()) if save or self.ema is None else None
+        average = copied(self.ema.shadow) if self.ema is not None else None
+        state = None
+        if save:
+            scaler = self.accelerator.scaler
+            state = {
+                "done": self.done,
+                "models": raw,
+                "optimizer": copied(self.optimizer.state_dict()),
+                "scheduler": copied(self.scheduler.state_dict()),
+                "ema": {"steps": self.ema.steps, "shadow": average} if self.ema is not None else None,
+                "scaler": copied(scaler.state_dict()) if scaler is not None else None,
+            }
+        weights = (raw if average is None else self._named(average)) if publish else None
+        return Snapshot(self.done, self.done * self.config.batch, weights, state)
+
+    def _named(self, tensors: list[torch.Tensor]) -> dict[str, Tensors]:
+        """Tensors in the order of `parameters`, under the names they have in their components."""
+        rest = iter(tensors)
+        return {component: {key: next(rest) for key in named} for component, named in self.trained().items()}
+
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned."""
+        """Go on from a snapshot's state."""
         self.done = state["done"]
-        for name in self.names:
-            self.part(name).load_state_dict(state["models"][name])
+        with torch.no_grad():
+            for component, named in self.trained().items():
+                for key, parameter in named.items():
+                    parameter.copy_(state["models"][component][key])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
+            self.ema.restore(**state["ema"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])

@@ -17,6 +17,7 @@ from components.errors import UserError
 
 #: Parts of a pipeline's folder that are needed; a safety checker or feature extractor is left behind.
 COMPONENTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
+WEIGHTED = ("text_encoder", "unet", "vae")
 
 
 @dataclass
@@ -28,6 +29,7 @@ class BaseModel:
     vae: Any
     unet: Any
     noise: Any  #: DDPMScheduler with the base's own betas and prediction type
+    configs: dict[str, dict[str, Any]]  #: component with weights → its ``config.json``, without a number type
 
 
 def check_folder(folder: Path) -> None:
@@ -51,7 +53,7 @@ def check_folder(folder: Path) -> None:
     missing = [part for part in COMPONENTS if not (folder / part).is_dir()]
     missing += [
         f"{part}/*.safetensors"
-        for part in ("text_encoder", "unet", "vae")
+        for part in WEIGHTED
         if part not in missing and not any((folder / part).glob("*.safetensors"))
     ]
     if missing:
@@ -83,7 +85,13 @@ def load(folder: Path) -> BaseModel:
         )
     for part in (unet, vae, text_encoder):
         part.eval().requires_grad_(False)
-    return BaseModel(tokenizer, text_encoder, vae, unet, noise)
+    return BaseModel(tokenizer, text_encoder, vae, unet, noise, {part: _config(folder / part) for part in WEIGHTED})
+
+
+def _config(part: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((part / "config.json").read_text(encoding="utf-8"))
+    # The base's may be half; what is trained here is not.
+    return {key: value for key, value in data.items() if key not in ("dtype", "torch_dtype")}
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -12,25 +12,26 @@ from PIL import Image
 
 from components.artifacts import Crop
 from components.errors import UserError
-from components.train import data
+from components.train import batches, data
+from components.train.average import Average
 
 
 def test_every_crop_comes_once_a_pass_whatever_the_batch_size() -> None:
     for batch_size in (1, 4, 7, 40):
-        stream = torch.cat([data.batch_indices(10, batch_size, step, seed=3) for step in range(70)])
+        stream = torch.cat([batches.batch_indices(10, batch_size, step, seed=3) for step in range(70)])
         for epoch in range(len(stream) // 10):
             assert Counter(stream[epoch * 10 : epoch * 10 + 10].tolist()) == Counter(range(10))
 
 
 def test_order_depends_on_seed_and_pass_and_not_on_where_one_starts() -> None:
-    stream = torch.cat([data.batch_indices(10, 4, step, seed=3) for step in range(10)])
-    assert torch.equal(data.batch_indices(10, 4, 7, seed=3), stream[28:32])
-    assert not torch.equal(data.batch_indices(10, 10, 0, seed=3), data.batch_indices(10, 10, 1, seed=3))
-    assert not torch.equal(data.batch_indices(10, 10, 0, seed=3), data.batch_indices(10, 10, 0, seed=4))
+    stream = torch.cat([batches.batch_indices(10, 4, step, seed=3) for step in range(10)])
+    assert torch.equal(batches.batch_indices(10, 4, 7, seed=3), stream[28:32])
+    assert not torch.equal(batches.batch_indices(10, 10, 0, seed=3), batches.batch_indices(10, 10, 1, seed=3))
+    assert not torch.equal(batches.batch_indices(10, 10, 0, seed=3), batches.batch_indices(10, 10, 0, seed=4))
 
 
 def test_generators_of_different_keys_differ() -> None:
-    draws = {tuple(torch.rand(3, generator=data.generator(*key)).tolist()) for key in [(0,), (0, 1), (1, 0), (1,)]}
+    draws = {tuple(torch.rand(3, generator=batches.generator(*key)).tolist()) for key in [(0,), (0, 1), (1, 0), (1,)]}
     assert len(draws) == 4
 
 
@@ -63,3 +64,21 @@ def test_every_bad_image_is_named(tmp_path: Path) -> None:
     assert len(caught.value.problems) == 3
     for name in ("wide.png", "torn.png", "absent.png"):
         assert any(name in problem for problem in caught.value.problems)
+
+
+def test_the_average_is_the_exponential_one() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    average = Average([parameter], decay=0.5)
+    expected, values = torch.zeros(2), torch.arange(1.0, 31.0)
+    for n, value in enumerate(values):
+        with torch.no_grad():
+            parameter.fill_(value)
+        average.step()
+        decay = min((1 + n) / (10 + n), 0.5) if n else 0.0
+        expected = decay * expected + (1 - decay) * value
+    torch.testing.assert_close(average.shadow[0], expected)
+    again = Average([parameter], decay=0.5)
+    again.restore(average.steps, average.shadow)
+    for one in (average, again):
+        one.step()
+    assert torch.equal(average.shadow[0], again.shadow[0])

@@ -57,6 +57,7 @@ def call(crops: Path, base: Path, place: Store, out: Path, **settings: Any) -> C
         generation="1",
         store=place.uri,
         checkpoints=out,
+        metrics=out.with_name(out.name + "-metrics"),
         report=out.with_suffix(".html"),
     )
     return read_json(out / "index.json", CheckpointIndex)
@@ -194,7 +195,7 @@ def test_an_interrupted_run_ends_with_the_very_weights_of_an_undisturbed_one(
     original = loop.Trainer.step
     steps: list[int] = []
 
-    def step(self: loop.Trainer) -> torch.Tensor:
+    def step(self: loop.Trainer) -> tuple[torch.Tensor, torch.Tensor]:
         if self.done == 5 and not steps:
             steps.append(self.done)
             raise Killed
@@ -206,7 +207,7 @@ def test_an_interrupted_run_ends_with_the_very_weights_of_an_undisturbed_one(
     assert not (tmp_path / "broken").exists()
     resumed_from: list[int] = []
 
-    def watched(self: loop.Trainer) -> torch.Tensor:
+    def watched(self: loop.Trainer) -> tuple[torch.Tensor, torch.Tensor]:
         resumed_from.append(self.done)
         return original(self)
 
@@ -224,13 +225,22 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_published(
     run: Train, place: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = loop.Trainer.step
-    monkeypatch.setattr(loop.Trainer, "step", lambda self: original(self) * (float("nan") if self.done > 2 else 1))
+
+    def broken(self: loop.Trainer) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, norm = original(self)
+        return loss * (float("nan") if self.done > 2 else 1), norm
+
+    monkeypatch.setattr(loop.Trainer, "step", broken)
     with pytest.raises(UserError, match=r"step 3.*learning_rate"):
         run()
     assert not (tmp_path / "out").exists()
     keys = {info.key for info in place.list()}
     assert any("step-000002/MANIFEST.json" in key for key in keys)
     assert not any("step-000004" in key or (key.endswith("index.json") and "/train/" in key) for key in keys)
+    [page] = [key for key in keys if key.endswith("reports/train.html")]
+    text = (place.get_bytes(page) or b"").decode()
+    assert "the loss at step 3 is nan" in text
+    assert "loss curve" in text
 
 
 def test_the_page_shows_the_curve_and_is_in_the_store(run: Train, place: Store, tmp_path: Path) -> None:
