@@ -120,12 +120,13 @@ def read_crops(folder: Path, split: Split) -> list[Crop]:
 
 @dataclass(frozen=True)
 class CheckpointRef:
-    """One checkpoint. Its weights are the base's with `components` replaced by those at `uri`."""
+    """One checkpoint. Its weights are the base's with `components` replaced, or updated, by what is at `uri`."""
 
     step: int
     uri: str | None  #: tree in the store with the trained components; None at step 0, the base itself
-    components: list[str]  #: sub-folders of a diffusers pipeline that the tree replaces, e.g. ["unet"]
+    components: list[str]  #: sub-folders of a diffusers pipeline that the tree replaces or updates, e.g. ["unet"]
     images_seen: int = 0
+    adapter: bool = False  #: whether the tree holds low-rank updates of the base's `components` (`components.adapters`)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def upload(run: Run, trainer: Trainer, snapshot: Snapshot, history: dict[str, li
 
     def job() -> None:
         if snapshot.weights is not None:
-            run.publish(snapshot, trainer.base.configs, trainer.config.max_train_steps)
+            run.publish(snapshot, trainer.base.configs, trainer.config)
         if snapshot.state is not None:
             run.save(snapshot, history)
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from diffusers.optimization import get_scheduler
 
+from components.train import lora, optimizers
 from components.train.average import Average
 from components.train.batches import Batch, draw
 from components.train.config import TrainConfig
@@ -25,42 +25,38 @@ from components.train.snapshot import Snapshot, Tensors, copied
 class Trainer:
     """Fine-tunes the UNet, and the text encoder where the settings say so, of `base` on `latents`."""
 
-    def __init__(self, base: BaseModel, latents: LatentSet, config: TrainConfig, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        base: BaseModel,
+        latents: LatentSet,
+        config: TrainConfig,
+        accelerator: Accelerator,
+        prior: LatentSet | None = None,
+    ) -> None:
         self.base, self.latents, self.config, self.accelerator = base, latents, config, accelerator
+        self.prior = prior  #: images of the class prompt
         self.device = accelerator.device
-        trained = {
-            "unet": base.unet,
-            **({"text_encoder": base.text_encoder} if config.train_text_encoder else {}),
-        }
-        for part in trained.values():
-            part.train().requires_grad_(True)
+        names = ["unet", *(["text_encoder"] if config.train_text_encoder else [])]
+        trained: dict[str, Any] = {name: getattr(base, name).train() for name in names}
+        if config.use_lora:
+            lora.add(base, config)
+        else:
+            for part in trained.values():
+                part.requires_grad_(True)
         if config.gradient_checkpointing:
             base.unet.enable_gradient_checkpointing()
             if config.train_text_encoder:
-                base.text_encoder.gradient_checkpointing_enable()
+                base.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
         base.unet.to(self.device)
         base.text_encoder.to(self.device)
         rates = {"unet": config.learning_rate, "text_encoder": config.text_encoder_lr or config.learning_rate}
         groups: list[dict[str, Any]] = [
-            {"params": list(part.parameters()), "lr": rates[name]} for name, part in trained.items()
+            {"params": [p for p in part.parameters() if p.requires_grad], "lr": rates[name]}
+            for name, part in trained.items()
         ]
-        self.names = sorted(trained)
-        self.parameters = [p for group in groups for p in group["params"]]
-        # One pass over the parameters instead of one for each of AdamW's operations: the largest single
-        # saving of a step at small batches, on CPU and GPU alike.
-        optimizer = torch.optim.AdamW(
-            groups,
-            betas=(config.adam_beta1, config.adam_beta2),
-            weight_decay=config.adam_weight_decay,
-            eps=config.adam_epsilon,
-            fused=True,
-        )
-        scheduler = get_scheduler(
-            "constant_with_warmup" if config.lr_scheduler == "constant" else config.lr_scheduler,
-            optimizer,
-            num_warmup_steps=config.lr_warmup_steps,
-            num_training_steps=config.max_train_steps,
-        )
+        self.parameters: list[torch.nn.Parameter] = [p for group in groups for p in group["params"]]
+        optimizer = optimizers.optimizer(groups, config)
+        scheduler = optimizers.schedule(optimizer, config)
         self.ema = Average(self.parameters, config.ema_decay) if config.use_ema else None
         self.models = {name: accelerator.prepare(part) for name, part in trained.items()}
         self.optimizer = accelerator.prepare(optimizer)
@@ -72,10 +68,11 @@ class Trainer:
         self.data_seconds = 0.0  #: spent on drawing batches
 
     def _token_ids(self) -> torch.Tensor:
-        """Token ids, int64 [prompts + 1, length], of every prompt and, last, the empty one."""
+        """Token ids, int64 [texts, length]: the crops' prompts, the empty one, and the same of the class images."""
         tokenizer = self.base.tokenizer
+        texts = [text for part in (self.latents, self.prior) if part is not None for text in (*part.prompts, "")]
         ids: torch.Tensor = tokenizer(
-            [*self.latents.prompts, ""],
+            texts,
             padding="max_length",
             truncation=True,
             max_length=tokenizer.model_max_length,
@@ -131,8 +128,13 @@ class Trainer:
 
     def _batch(self, batch: int) -> Batch:
         started = time.perf_counter()
-        config = self.config
-        drawn = draw(self.latents, config, self.base.noise.config.num_train_timesteps, batch).to(self.device)
+        time_steps = self.base.noise.config.num_train_timesteps
+        drawn = draw(self.latents, self.config, time_steps, batch)
+        if self.prior is not None:
+            drawn = drawn.with_class(
+                draw(self.prior, self.config, time_steps, batch, stream=1), len(self.latents.prompts) + 1
+            )
+        drawn = drawn.to(self.device)
         self.data_seconds += time.perf_counter() - started
         return drawn
 
@@ -141,11 +143,18 @@ class Trainer:
         drawn = self._batch(batch)
         with self.accelerator.autocast():
             noisy = noise.add_noise(drawn.clean, drawn.noise, drawn.times)
+            if drawn.shown is not None:
+                noisy = torch.cat([noisy, drawn.shown], 1)
             predicted = self.models["unet"](noisy, drawn.times, self._embed(drawn.prompt)).sample
         velocity = noise.config.prediction_type == "v_prediction"
         target = noise.get_velocity(drawn.clean, drawn.noise, drawn.times) if velocity else drawn.noise
         error = F.mse_loss(predicted.float(), target.float(), reduction="none").mean((1, 2, 3))
-        return (error * self._weights(drawn.times, velocity)).mean() if config.snr_gamma else error.mean()
+        if config.snr_gamma:
+            error = error * self._weights(drawn.times, velocity)
+        if self.prior is None:
+            return error.mean()
+        crops, of_class = error.chunk(2)
+        return crops.mean() + config.prior_loss_weight * of_class.mean()
 
     def _weights(self, times: torch.Tensor, velocity: bool) -> torch.Tensor:
         """Min-SNR weights of Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting"."""

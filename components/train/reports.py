@@ -44,7 +44,7 @@ class Reports:
         config = index.settings
         batch = config["train_batch_size"] * config["gradient_accumulation_steps"]
         facts = [
-            ("steps", f"{len(history.losses)} of {config['max_train_steps']}, {batch} crops each"),
+            ("steps", f"{len(history.losses)} of {batch} crops"),
             ("crops", f"{config['augment']} views, {len(index.prompts)} classes, {index.resolution} px"),
             ("time", duration(seconds)),
             *((_LABELS[name], f"{value:.4g}") for name, value in numbers.items()),

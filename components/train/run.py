@@ -18,17 +18,19 @@ import hashlib
 import json
 import tempfile
 import uuid
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from components import adapters
 from components.artifacts import CheckpointIndex, CheckpointRef
 from components.checkpoints import step_name
 from components.errors import UserError
 from components.progress import log
 from components.storage import MANIFEST, Store, digest_of
+from components.train import lora
 from components.train.config import TrainConfig
 from components.train.history import History
 from components.train.model import files_of
@@ -36,7 +38,7 @@ from components.train.snapshot import Snapshot, write_component
 from components.train.uploads import persistently
 
 #: Libraries that compute: another version may give other last digits.
-_LIBRARIES = ("accelerate", "diffusers", "numpy", "torch", "transformers")
+_LIBRARIES = ("accelerate", "diffusers", "numpy", "peft", "torch", "transformers")
 
 
 def fingerprint(crops_digest: str, base_revision: str, config: TrainConfig) -> str:
@@ -52,20 +54,29 @@ def fingerprint(crops_digest: str, base_revision: str, config: TrainConfig) -> s
         "base": base_revision,
         "settings": config.model_dump(mode="json"),
         "sources": sources,
-        "libraries": {name: version(name).partition("+")[0] for name in _LIBRARIES},
+        "libraries": {name: _version(name) for name in _LIBRARIES},
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }
     return digest_of(made_of)[:16]
+
+
+def _version(library: str) -> str:
+    """The library's version, "" where it is not installed (peft is needed by some settings only)."""
+    try:
+        return version(library).partition("+")[0]
+    except PackageNotFoundError:
+        return ""
 
 
 class Run:
     """One attempt at the run with a fingerprint.
 
     `publish` and `save` belong to one thread, in the order of the steps; the others are called before and
-    after it.
+    after it. Of the checkpoints only the newest `limit` are kept, all without one.
     """
 
-    def __init__(self, store: Store, fingerprint: str) -> None:
+    def __init__(self, store: Store, fingerprint: str, limit: int | None = None) -> None:
+        self._limit = limit
         self.store, self.fingerprint = store.at("train", fingerprint), fingerprint
         self.states = self.store.at("state")
         self.attempt = uuid.uuid4().hex[:8]
@@ -83,7 +94,7 @@ class Run:
             return None
         return index
 
-    def publish(self, snapshot: Snapshot, configs: dict[str, dict[str, Any]], max_train_steps: int) -> CheckpointRef:
+    def publish(self, snapshot: Snapshot, configs: dict[str, dict[str, Any]], config: TrainConfig) -> CheckpointRef:
         """Publish a snapshot's weights; they exist for readers when this returns.
 
         Args:
@@ -96,11 +107,18 @@ class Run:
         snapshot.check()
         tree = self.store.at(self.attempt, step_name(snapshot.step))
         with tempfile.TemporaryDirectory(prefix="checkpoint-") as temporary:
-            for component, tensors in snapshot.weights.items():
-                write_component(Path(temporary), component, configs[component], tensors)
-            made_by = {"step": "train", "max_train_steps": max_train_steps}
-            persistently(lambda: tree.put_tree(Path(temporary), made_by))
-        ref = CheckpointRef(snapshot.step, tree.uri, sorted(snapshot.weights), snapshot.images_seen)
+            folder = Path(temporary)
+            if config.use_lora:
+                named = {part: {lora.published(k): t for k, t in ts.items()} for part, ts in snapshot.weights.items()}
+                adapters.write(folder / adapters.FILE, named, lora.ranks(config))
+            else:
+                for component, tensors in snapshot.weights.items():
+                    write_component(folder, component, configs[component], tensors)
+            made_by = {"step": "train", "max_train_steps": config.max_train_steps}
+            persistently(lambda: tree.put_tree(folder, made_by))
+        ref = CheckpointRef(
+            snapshot.step, tree.uri, sorted(snapshot.weights), snapshot.images_seen, adapter=config.use_lora
+        )
         self.refs.append(ref)
         log(f"checkpoint {ref.step} published to {ref.uri}")
         return ref
@@ -109,7 +127,7 @@ class Run:
         """Commit what a later attempt resumes from, then drop the states that it surpasses."""
         assert snapshot.state is not None
         tree = self.states.at(f"{self.attempt}-{snapshot.step:06d}")
-        value = {**snapshot.state, "history": history, "refs": [dataclasses.asdict(ref) for ref in self.refs]}
+        value = {**snapshot.state, "history": history, "refs": [dataclasses.asdict(ref) for ref in self.kept]}
         with tempfile.TemporaryDirectory(prefix="state-") as temporary:
             torch.save(value, Path(temporary) / "state.pt")
             try:
@@ -120,6 +138,7 @@ class Run:
                     raise
                 return
         persistently(lambda: self._drop((snapshot.step, tree.uri)))
+        persistently(self._delete_surplus)
 
     def resume(self, trainer: Any) -> History:
         """Take up the furthest committed state, if there is one; the course of training up to there."""
@@ -151,7 +170,20 @@ class Run:
             else:
                 index = first
         self.states.delete_tree()
+        self._delete_surplus()
         return index
+
+    @property
+    def kept(self) -> list[CheckpointRef]:
+        """The checkpoints that belong to the run."""
+        return self.refs[-self._limit :] if self._limit else self.refs
+
+    def _delete_surplus(self) -> None:
+        """Delete the checkpoints over the limit, when neither a state nor the index refers to them any more."""
+        for ref in self.refs[: len(self.refs) - len(self.kept)]:
+            if ref.uri is not None:
+                Store.from_env(ref.uri).delete_tree()
+        self.refs = self.kept
 
     def _committed(self) -> list[tuple[Store, int]]:
         """Committed states and their steps."""

@@ -23,6 +23,7 @@ from components.train.config import TrainConfig
 from components.train.fit import Timing, fit
 from components.train.history import Diverged, History
 from components.train.loop import Trainer
+from components.train.prior import class_latents
 from components.train.reports import Reports
 from components.train.run import Run, fingerprint, publish_base
 
@@ -58,7 +59,7 @@ def train(
     root = Store.from_env(store)
     with tempfile.TemporaryDirectory(prefix="base-") as temporary:
         folder = _base_folder(base_model, Path(temporary))
-        run = Run(root, fingerprint(crop_set.digest, base_revision, config))
+        run = Run(root, fingerprint(crop_set.digest, base_revision, config), config.checkpoints_total_limit)
         reports = Reports(run.store.at("reports"))
         index = run.finished()
         if index is not None:
@@ -76,8 +77,19 @@ def train(
                 settings=config.model_dump(mode="json"),
             )
             images = data.load_images(crops / "train", listed)
+            torch.backends.cuda.matmul.allow_tf32 = config.allow_tf32
             accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available())
-            trainer = _trainer(model.load(folder), images, listed, config, accelerator)
+            base = model.load(folder)
+            base.vae.to(accelerator.device)
+            prior = None
+            if config.with_prior_preservation:
+                prior = class_latents(base, folder, config, crop_set, base_revision, root, accelerator.device)
+            masks = data.load_masks(crops / "train", listed, crop_set.resolution) if base.inpaints else None
+            texts = [crop.text for crop in listed]
+            latents = data.encode(base.vae, images, texts, config.augment, accelerator.device, masks)
+            # The VAE is not needed any more; on a GPU its memory is.
+            base.vae.to("cpu")
+            trainer = Trainer(base, latents, config.resolved(len(listed)), accelerator, prior)
             index = _trained(trainer, run, index, reports, started)
     numbers = reports.hand_over(metrics, report)
     artifacts.write_json(checkpoints / "index.json", index)
@@ -94,7 +106,7 @@ def _trained(trainer: Trainer, run: Run, index: CheckpointIndex, reports: Report
         stopped = str(error)
         raise
     finally:
-        refs = [CheckpointRef(0, None, []), *run.refs]
+        refs = [CheckpointRef(0, None, []), *run.kept]
         index = dataclasses.replace(index, checkpoints=[dataclasses.asdict(ref) for ref in refs])
         if stopped or trainer.done == trainer.config.max_train_steps:
             reports.write(index, history, _numbers(trainer, history, timing), time.monotonic() - started, stopped)
@@ -132,17 +144,3 @@ def _base_folder(base_model: str, temporary: Path) -> Path:
             raise UserError(f"base_model {base_model}: no such folder; give a diffusers folder or an s3:// URI")
     model.check_folder(folder)
     return folder
-
-
-def _trainer(
-    base: model.BaseModel,
-    images: object,
-    listed: list[artifacts.Crop],
-    config: TrainConfig,
-    accelerator: Accelerator,
-) -> Trainer:
-    base.vae.to(accelerator.device)
-    latents = data.encode(base.vae, images, listed, config.augment, accelerator.device)  # type: ignore[arg-type]
-    # The VAE is not needed any more; on a GPU its memory is.
-    base.vae.to("cpu")
-    return Trainer(base, latents, config, accelerator)

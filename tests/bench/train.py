@@ -126,7 +126,7 @@ class Bare:
 def trainer(folder: Path, listed: list[Crop], config: TrainConfig) -> loop.Trainer:
     base = model.load(BASE)
     images = data.load_images(folder, listed)
-    latents = data.encode(base.vae, images, listed, config.augment, torch.device("cpu"))
+    latents = data.encode(base.vae, images, [crop.text for crop in listed], config.augment, torch.device("cpu"))
     return loop.Trainer(base, latents, config, Accelerator(cpu=True))
 
 
@@ -166,7 +166,7 @@ def clocked(subject: loop.Trainer) -> Iterator[dict[str, float]]:
 
     kept = loop.draw, subject.models["unet"].forward, subject.accelerator.backward
     clip, step = subject._clip, subject.optimizer.step
-    loop.draw = timed("draw the batch", batches.draw)  # type: ignore[attr-defined]
+    loop.draw = timed("draw the batch", batches.draw)
     subject.models["unet"].forward = timed("UNet forward", kept[1])
     subject.accelerator.backward = timed("backward", kept[2])
     subject._clip = timed("clip", clip)  # type: ignore[method-assign]
@@ -174,7 +174,7 @@ def clocked(subject: loop.Trainer) -> Iterator[dict[str, float]]:
     try:
         yield spent
     finally:
-        loop.draw, subject.models["unet"].forward, subject.accelerator.backward = kept  # type: ignore[attr-defined]
+        loop.draw, subject.models["unet"].forward, subject.accelerator.backward = kept
         subject._clip, subject.optimizer.step = clip, step  # type: ignore[method-assign]
 
 
@@ -240,7 +240,8 @@ def publishing(folder: Path, listed: list[Crop], rounds: int) -> None:
     without, with_ = (statistics.median(column) for column in zip(*pairs))
     print(
         f"\npublishing every 25 steps, batch 8, {checkpoint / 1e6:.0f} MB a checkpoint and "
-        f"{3 * checkpoint / 1e6:.0f} MB a state: {with_:.1f} s for 100 steps, {without:.1f} s without: {with_ / without - 1:+.1%}",
+        f"{3 * checkpoint / 1e6:.0f} MB a state: {with_:.1f} s for 100 steps, {without:.1f} s without: "
+        f"{with_ / without - 1:+.1%}",
         flush=True,
     )
 

@@ -3,10 +3,10 @@
 Each attempt is a fork of this process, which has the libraries loaded and has computed nothing yet, so that
 it costs less than a second instead of the five that importing takes.
 
-In: a list of jobs, each ``{"arguments": of train, "settings": …, "kills": n, "twice": bool}``, and a seed. A job is
-killed at `kills` moments, then runs to its end; with `twice` two processes of it run to the end side by side.
-With ``"signal": "SIGTERM"`` it is asked to end instead. Out: a list, for each job the steps at which attempts began
-and the statuses they ended with.
+In: a seed and a list of jobs, each ``{"crops": folder, "arguments": of train, "settings": …, "out": folder}``. A job is
+killed at ``"kills"`` moments, then runs to its end; with ``"twice"`` two processes of it run to the end side by side.
+With ``"signal": "SIGTERM"`` it is asked to end instead, ``"after"`` so many steps. Out: a list, for each job the steps
+at which attempts began and the statuses they ended with.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def attempt(job: dict[str, Any], folder: str) -> tuple[int, int]:
         out = Path(job["out"]) / folder
         train(
             TrainConfig(**job["settings"]),
-            **{name: Path(value) if name == "crops" else value for name, value in job["arguments"].items()},
+            crops=Path(job["crops"]),
+            **job["arguments"],
             checkpoints=out / "checkpoints",
             metrics=out / "metrics",
             report=out / "report.html",
@@ -72,7 +73,7 @@ def killed(job: dict[str, Any], chance: random.Random, number: int) -> tuple[int
     """
     pid, reader = attempt(job, f"killed-{number}")
     begun, times = [], [time.monotonic()]
-    steps, moment = number % (MOST_STEPS + 1), chance.random()
+    steps, moment = job.get("after", number % (MOST_STEPS + 1)), chance.random()
     with os.fdopen(reader) as lines:
         for line in itertools.islice(iter(lines.readline, ""), steps):
             begun.append(int(line))

@@ -35,9 +35,12 @@ COMMON: dict[str, Any] = {
 }
 #: Method → its settings and how many times it is killed: 20 in all.
 METHODS: dict[str, tuple[dict[str, Any], int]] = {
-    "full": ({"lr_scheduler": "cosine"}, 6),
-    "average": ({"use_ema": True, "ema_decay": 0.9}, 7),
+    "full": ({"lr_scheduler": "cosine", "use_ema": True, "ema_decay": 0.9}, 7),
     "text encoder": ({"train_text_encoder": True, "gradient_accumulation_steps": 2}, 7),
+    "lora and prior": (
+        {"use_lora": True, "with_prior_preservation": True, "class_prompt": "a photo", "num_class_images": 2},
+        6,
+    ),
 }
 
 
@@ -58,7 +61,7 @@ def launch(jobs: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:
 def tensors(out: Path) -> dict[str, torch.Tensor]:
     """Step, file and name → tensor, of all checkpoints of the run whose index is in `out`."""
     index = read_json(out / "checkpoints" / "index.json", CheckpointIndex)
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for ref in index.refs():
         if ref.uri is not None:
             folder = out / "trees" / str(ref.step)
@@ -89,18 +92,18 @@ def ended(root: Store, crops: Path, folder: Path) -> dict[str, dict[str, Any]]:
 
     def job(name: str, settings: dict[str, Any], **how: Any) -> dict[str, Any]:
         arguments = {
-            "crops": str(crops),
             "base_model": str(base),
             "base_revision": "b" * 64,
             "generation": "1",
-            "store": root.at(name).uri,
+            "store": root.at(name.replace(" ", "-")).uri,
         }
-        return {"arguments": arguments, "settings": {**COMMON, **settings}, "out": str(folder / name), **how}
+        settings = {**COMMON, **settings}
+        return {"crops": str(crops), "arguments": arguments, "settings": settings, "out": str(folder / name), **how}
 
     jobs = {
         "twice": job("twice", {}, twice=True),
         # No state would be due before the run ends.
-        "asked": job("asked", {"state_every": 1000, "max_train_steps": 24}, kills=1, signal="SIGTERM"),
+        "asked": job("asked", {"state_every": 1000, "max_train_steps": 24}, kills=1, signal="SIGTERM", after=2),
     }
     for method, (settings, kills) in METHODS.items():
         jobs[f"{method}-whole"] = job(f"{method}-whole", settings)
@@ -118,7 +121,7 @@ def test_a_killed_run_ends_with_the_very_weights_of_an_undisturbed_one(
     assert broken["began"][-1] > 0
     a, b = (tensors(folder / f"{method}-{way}" / "whole-0") for way in ("whole", "broken"))
     assert same(a, b)
-    assert not [info.key for info in root.at(f"{method}-broken").list() if "/state/" in info.key]
+    assert not [info.key for info in root.at(f"{method}-broken".replace(" ", "-")).list() if "/state/" in info.key]
 
 
 def test_the_moments_are_twenty() -> None:
