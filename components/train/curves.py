@@ -13,6 +13,7 @@ from components.artifacts import CheckpointIndex
 from components.train.history import History, smooth
 
 _THIN = {"color": "#9db4cc", "linewidth": 0.8}
+_ABOVE: dict[str, Any] = {"frameon": False, "ncols": 3, "loc": "lower left", "bbox_to_anchor": (0, 1)}
 _MARKED = {"color": "#12734a", "linewidth": 0.8, "linestyle": ":"}
 
 
@@ -24,7 +25,7 @@ def loss_curve(losses: Sequence[float], checkpoints: Sequence[int]) -> str:
     for i, step in enumerate(checkpoints):
         axes.axvline(step, **_MARKED, label="checkpoint" if i == 0 else None)
     axes.set(xlabel="optimizer step", ylabel="loss", xlim=(0, len(losses) + 1), ylim=(0, None))
-    axes.legend(frameon=False)
+    axes.legend(**_ABOVE)
     return _svg(figure)
 
 
@@ -39,7 +40,7 @@ def gradient_curve(norms: Sequence[float], rates: Sequence[float], limit: float)
     right.set(ylabel="learning rate", ylim=(0, None))
     right.spines[["top", "left"]].set_visible(False)
     lines = [*axes.get_lines(), *right.get_lines()]
-    right.legend(lines, [line.get_label() for line in lines], frameon=False)
+    right.legend(lines, [line.get_label() for line in lines], **_ABOVE)
     return _svg(figure)
 
 

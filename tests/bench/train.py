@@ -47,17 +47,17 @@ SIDE, CROPS, RATE = 64, 40, 1e-4
 WARM, TURN = 2, 4
 
 
-def draw_crops(folder: Path) -> list[Crop]:
+def draw_crops(folder: Path, side: int = SIDE) -> list[Crop]:
     """Smooth pictures with a spot, of two classes."""
     random, listed = np.random.default_rng(0), []
     folder.mkdir(parents=True)
     for i in range(CROPS):
         coarse = random.integers(40, 200, (8, 8, 3), dtype=np.uint8)
-        image = Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        image = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
         image.paste((20, 20, 20) if i % 2 else (240, 230, 200), (28, 28, 36, 36))
         image.save(folder / f"{i}.png")
         text = f"a photo of a printed circuit board with a {'dark' if i % 2 else 'light'} spot"
-        listed.append(Crop(f"{i}.png", text, "spot", f"{i}", (0, 0, SIDE, SIDE), (28, 28, 36, 36)))
+        listed.append(Crop(f"{i}.png", text, "spot", f"{i}", (0, 0, side, side), (28, 28, 36, 36)))
     return listed
 
 
