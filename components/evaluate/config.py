@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
-
 from pydantic import Field
 
 from components.settings import Settings
@@ -51,9 +49,6 @@ class EvaluateConfig(Settings):
         ge=0,
         le=5000,
         description="Images of each class and checkpoint that are kept as PNG; all of them are measured.",
-    )
-    extractor: Literal["lite0"] = Field(
-        "lite0", description="Network whose features are compared: lite0 is EfficientNet-Lite0 on ImageNet."
     )
     num_threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads; all cores where not given. Moves the last digits."

@@ -24,7 +24,7 @@ from components.evaluate.crops import load as load_crops
 from components.evaluate.draw import Drawn, draw
 from components.evaluate.real import Real
 from components.evaluate.results import Evaluation
-from components.extractor import load as load_extractor
+from components.extractor import Lite0
 from components.progress import Progress, duration, log, size
 from components.runtime import InputPath, OutputPath, Result
 from components.storage import Store
@@ -54,7 +54,7 @@ def evaluate(
     torch.set_num_threads(config.num_threads or os.cpu_count() or 1)
     index = artifacts.read_json(checkpoints / "index.json", CheckpointIndex)
     listed = load_crops(crops, index)
-    real = Real.of(listed, load_extractor(config.extractor), index.settings.get("augment"))
+    real = Real.of(listed, Lite0(), index.settings.get("augment"))
     evaluation = Evaluation(config, index, real)
     with tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
         total = len(index.refs()) * len(listed.classes) * config.images_per_class
