@@ -172,6 +172,22 @@ class CheckpointMetrics:
     per_class: dict[str, dict[str, dict[str, Any]]]  #: class → metric name → `Estimate` as data
 
 
+#: In place of a step: the model published last, which no step of this run made.
+PUBLISHED = -1
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far the values of two rows are apart: by the same noise, so surer than either value."""
+
+    metric: str
+    a: int  #: step, or `PUBLISHED`
+    b: int
+    value: float  #: of `a` less that of `b`
+    low: float  #: 95 % interval
+    high: float
+
+
 @dataclass(frozen=True)
 class Metrics:
     """``metrics.json`` of the evaluate step."""
@@ -186,10 +202,27 @@ class Metrics:
     crops_digest: str
     #: the crops' `dataset`, `dataset_revision`, `dataset_version`, `asked_revision` and `crop_settings` (their digest)
     dataset: dict[str, str] = field(default_factory=dict)
+    incumbent: dict[str, Any] | None = None  #: the model published last, as a checkpoint is measured
+    differences: list[dict[str, Any]] = field(default_factory=list)  #: `Difference` as data, of all pairs of rows
+    other_extractors: list[dict[str, str]] = field(default_factory=list)  #: records of further networks
     schema: int = 1
 
     def rows(self) -> list[CheckpointMetrics]:
         return [CheckpointMetrics(**data) for data in self.checkpoints]
+
+    def published(self) -> CheckpointMetrics | None:
+        """The row of the model published last, where it was measured; its step is `PUBLISHED`."""
+        return CheckpointMetrics(**self.incumbent) if self.incumbent is not None else None
+
+    def difference(self, metric: str, a: int, b: int) -> Estimate | None:
+        """Step `a`'s value of `metric` less step `b`'s, paired by noise; None where it was not measured."""
+        for data in self.differences:
+            found = Difference(**data)
+            if found.metric == metric and {found.a, found.b} == {a, b}:
+                if found.a == a:
+                    return Estimate(found.value, found.low, found.high)
+                return Estimate(-found.value, -found.high, -found.low)
+        return None
 
 
 # --------------------------------------------------------------- decision and model (select_best → convert)
@@ -211,6 +244,10 @@ class Decision:
     crops: dict[str, Any]  #: the `CropSet` counts and prompts, for the model card
     #: how the measured images were generated (`Metrics.generation`), for the model card
     generation: dict[str, Any] = field(default_factory=dict)
+    runner_up: int | None = None  #: step of what would have been chosen otherwise
+    rejected: dict[str, str] = field(default_factory=dict)  #: label of every other checkpoint → why not
+    #: against the model published last: "better", "worse" or "not distinguishable"; empty without one
+    against_published: str = ""
     schema: int = 1
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from components.artifacts import SPLITS, CheckpointIndex, CropSet, Split, read_crops, read_json
 from components.errors import UserError
 from components.evaluate.config import too_few
-from components.storage import digest_of
+from components.storage import digest_of, sha256_file
 
 _READ_AT_ONCE = 32
 
@@ -88,6 +88,21 @@ def read(paths: Sequence[Path], side: int) -> np.ndarray:
             )
         images[i] = pixels
     return images
+
+
+def digests(paths: Sequence[Path]) -> list[str]:
+    """SHA-256 of each file.
+
+    Raises:
+        UserError: when one cannot be read.
+    """
+    found = []
+    for path in paths:
+        try:
+            found.append(sha256_file(path))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error}); run crop again") from None
+    return found
 
 
 def batches(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
