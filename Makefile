@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requi
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan compile settings generate push datasets test test-unit test-integration test-e2e bench-crop bench-train gpu-check lint format lock study clean
+.PHONY: help run plan compile settings generate push datasets test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate gpu-check lint format lock study clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -74,6 +74,9 @@ bench-train: $(VENV)/.dev ## speed and memory of the trainer, beside a plain Dre
 
 gpu-check: $(VENV)/.dev ## on a machine with a GPU: each setting that needs one, as a table
 	@$(BIN)/python -m tests.bench.gpu
+
+bench-evaluate: $(VENV)/.dev ## speed of the evaluate step beside the plain way (N=100 images of each of 5 checkpoints)
+	@$(BIN)/python -m tests.bench.evaluate --images '$(N)'
 
 lint: $(VENV)/.dev ## style, types and import rules
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -89,7 +89,8 @@ def of_checkpoint(images: Mapping[str, ImageSet], real: RealFeatures, config: Ev
             kernel = KernelDistance(generated, real.reference[name].features[extractor])
             kernels.setdefault(Names(extractor).kernel, {})[name] = kernel
             measured[Names(extractor).kernel] = kernel.estimate()
-            measured |= _of_features(extractor, generated, name, real, config)
+            reference, train = real.reference[name].features[extractor], real.train[name].features[extractor]
+            measured |= _of_features(extractor, generated, reference, train, config)
         measured |= _copies(drawn, real)
         if real.probe is not None:
             measured["class_alignment"] = _alignment(drawn, number, real)
@@ -97,6 +98,26 @@ def of_checkpoint(images: Mapping[str, ImageSet], real: RealFeatures, config: Ev
             measured["clip_score"] = metrics.mean(drawn.clip)
         per_class[name] = measured
     return Measurements(per_class, _pooled(images, real.reference, config), kernels)
+
+
+def of_folders(images: ImageSet, reference: ImageSet, train: ImageSet | None, config: EvaluateConfig) -> Measured:
+    """One set of images against another, without classes; copies are looked for in `train`, where it is given.
+
+    `nearest` and `pixels` of `images` and `reference` are distances to `train`.
+    """
+    measured: Measured = {}
+    for extractor, generated in images.features.items():
+        real = reference.features[extractor]
+        measured[Names(extractor).kernel] = metrics.kernel_distance(generated, real)
+        trained = generated[:0] if train is None else train.features[extractor]
+        measured |= _of_features(extractor, generated, real, trained, config)
+    if train is not None:
+        measured["memorised"] = metrics.memorised(images.nearest, reference.nearest)
+        measured["memorised_pixels"] = metrics.memorised(images.pixels, reference.pixels)
+        measured["nearest_train"] = metrics.median(images.nearest, train.count)
+    if images.clip is not None:
+        measured["clip_score"] = metrics.mean(images.clip)
+    return measured | _pooled({"": images}, {"": reference}, config)
 
 
 def floor(real: RealFeatures, config: EvaluateConfig) -> Measurements:
@@ -112,7 +133,7 @@ def floor(real: RealFeatures, config: EvaluateConfig) -> Measurements:
         for extractor, rows in train.features.items():
             measured[Names(extractor).kernel] = metrics.kernel_distance(rows, reference.features[extractor])
             chosen = np.linspace(0, len(rows) - 1, min(config.images_per_class, len(rows))).round().astype(int)
-            measured |= _of_features(extractor, rows[chosen], name, real, config)
+            measured |= _of_features(extractor, rows[chosen], reference.features[extractor], rows, config)
             measured[Names(extractor).diversity] = metrics.diversity(reference.features[extractor])
             within = metrics.diversity_in_clusters(reference.features[extractor], rows)
             measured.pop(Names(extractor).clusters, None)
@@ -129,32 +150,42 @@ def floor(real: RealFeatures, config: EvaluateConfig) -> Measurements:
 
 def missing(real: RealFeatures, config: EvaluateConfig, networks: Mapping[str, str]) -> dict[str, str]:
     """Metric → why it is not measured. `networks`: extractor → why it is not there."""
-    images = config.images_per_class
-    found = absent(networks)
+    first = next(iter(real.train.values()))
+    fewest = min(config.images_per_class, *(crops.count for crops in real.reference.values()))
+    found = too_few(first, fewest, config.images_per_class * len(real.train), len(real.all_nearest), config)
     if real.probe is None:
         found["class_alignment"] = "there is one class; nothing to mix it up with"
-    fewest = min(images, *(crops.count for crops in real.reference.values()))
-    total = images * len(real.train)
-    least = min(total, len(real.all_nearest))
-    first = next(iter(real.train.values()))
-    if "inception" in first.features and "inception" not in first.logits:
+    return absent(networks) | found
+
+
+def too_few(seen: ImageSet, fewest: int, generated: int, real: int, config: EvaluateConfig) -> dict[str, str]:
+    """Metric → why there are too few images for it.
+
+    Args:
+        seen: any set, for the networks that there are.
+        fewest: images of the class and side that has fewest.
+        generated, real: images of all classes together.
+    """
+    found: dict[str, str] = {}
+    if "inception" in seen.features and "inception" not in seen.logits:
         found["inception_score"] = "the weights that evaluate.inception names hold no classifier"
-    for extractor in first.features:
+    for extractor in seen.features:
         names = Names(extractor)
         if fewest <= config.nearest_k:
             why = f"a class has {fewest} images on one side, and more than nearest_k = {config.nearest_k} are needed"
             found |= dict.fromkeys(names.manifold, why)
-        if least < config.kid_subset_size:
+        if min(generated, real) < config.kid_subset_size:
             found[names.subsets] = (
                 f"subsets of kid_subset_size = {config.kid_subset_size} need as many images on each side, of all "
-                f"classes together, and there are {least}; {names.kernel} has the same expectation at any number"
+                f"classes together, and there are {min(generated, real)}; {names.kernel} has the same expectation at "
+                "any number"
             )
-    if total < _SPLIT_OF * config.inception_score_splits:
+    if generated < _SPLIT_OF * config.inception_score_splits:
         why = (
-            f"{total} images in {config.inception_score_splits} splits: with fewer than {_SPLIT_OF} images a split it "
-            "is little more than its own upper bound"
+            f"{generated} images in {config.inception_score_splits} splits: with fewer than {_SPLIT_OF} images a split "
+            "it is little more than its own upper bound"
         )
-        found |= {name: why for name in ("is_lite0", "inception_score") if name not in found}
+        found |= {Names(extractor).inception_score: why for extractor in seen.logits}
     return found
 
 
@@ -171,10 +202,9 @@ def _extractors(measured: Measured) -> list[str]:
 
 
 def _of_features(
-    extractor: str, generated: np.ndarray, name: str, real: RealFeatures, config: EvaluateConfig
+    extractor: str, generated: np.ndarray, reference: np.ndarray, train: np.ndarray, config: EvaluateConfig
 ) -> Measured:
     """All but the kernel distance of one extractor's features."""
-    reference, train = real.reference[name].features[extractor], real.train[name].features[extractor]
     names = Names(extractor)
     measured = {names.frechet: metrics.frechet_distance(generated, reference)}
     if min(len(generated), len(reference)) > config.nearest_k:
@@ -182,6 +212,8 @@ def _of_features(
         values = (shares.precision, shares.recall, shares.density, shares.coverage)
         measured |= {n: Estimate(v, n=len(generated), m=len(reference)) for n, v in zip(names.manifold, values)}
     measured[names.diversity] = metrics.diversity(generated)
+    if not len(train):
+        return measured
     within = metrics.diversity_in_clusters(generated, train)
     if within is not None:
         measured[names.clusters] = within

@@ -37,6 +37,7 @@ from components.evaluate.draw import seeds
 from components.evaluate.step import evaluate
 from components.runtime import Result
 from components.storage import Store, digest_of
+from tests.browser import DESKTOP, PHONE, chromium
 from tests.components.evaluate.examples import PROMPTS, publish_run, write_crop_set
 from tests.conftest import ROOT
 
@@ -174,6 +175,21 @@ def test_files_for_people(finished: Run) -> None:
     page = finished.report.read_text(encoding="utf-8")
     assert "http://" not in page
     assert "select_best step decides" in page
+
+
+def test_the_page_shows_everything_in_a_browser(finished: Run) -> None:
+    with chromium() as browser:
+        for size, scheme in ((DESKTOP, "light"), (PHONE, "dark")):
+            browser.open(finished.report, size, scheme)
+            assert browser.value("document.images.length") > 10
+            assert browser.value("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+            assert browser.value("document.documentElement.scrollWidth <= window.innerWidth")
+            ink, paper = (browser.value(f"getComputedStyle(document.body).{name}") for name in ("color", "background"))
+            assert ("rgb(18, 23, 30)" in paper) == (scheme == "dark"), (ink, paper)
+        assert browser.printed().startswith(b"%PDF")
+        assert browser.complaints == []
+        away = [url for url in browser.requests if not url.startswith(("data:", finished.report.resolve().as_uri()))]
+        assert away == []
 
 
 def test_page_and_numbers_are_in_the_store(finished: Run) -> None:
