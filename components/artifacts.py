@@ -172,6 +172,9 @@ class CheckpointMetrics:
     per_class: dict[str, dict[str, dict[str, Any]]]  #: class → metric name → `Estimate` as data
 
 
+#: Metrics that tables show first, or alone where there is little room; those that were measured.
+HEADLINE = ("kd_lite0", "fd_lite0", "kid", "fid", "memorised", "memorised_pixels", "class_alignment", "clip_score")
+
 #: In place of a step: the model published last, which no step of this run made.
 PUBLISHED = -1
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import CheckpointMetrics
+from components.artifacts import HEADLINE, CheckpointMetrics
 from components.progress import duration, size
 from pipelines.local import Outcome
 
 #: Metrics whose values are customarily read in thousandths.
-_THOUSANDTHS = "kd_"
+_THOUSANDTHS = ("kd_", "kid")
 
 
 def text(outcome: Outcome) -> str:
@@ -25,9 +25,10 @@ def text(outcome: Outcome) -> str:
 
 
 def table(outcome: Outcome) -> list[str]:
-    """A line a checkpoint with every metric and its interval; the chosen one is marked."""
+    """A line a checkpoint with the metrics that matter most and their intervals; the chosen one is marked."""
     metrics = outcome.metrics
-    names = [name for name in metrics.higher_is_better if any(name in row.metrics for row in metrics.rows())]
+    wanted = dict.fromkeys([outcome.decision.metric, *HEADLINE])
+    names = [name for name in wanted if any(name in row.metrics for row in metrics.rows())]
     header = ["", "checkpoint", *(f"{name}{' ×10³' if name.startswith(_THOUSANDTHS) else ''}" for name in names)]
     rows = [_row(row, names, decision_step=outcome.decision.step) for row in metrics.rows()]
     rows.append(["", "real vs. real", *(_cell(name, metrics.floor.get(name)) for name in names)])

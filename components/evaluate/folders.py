@@ -71,14 +71,15 @@ def compare(
                 if isinstance(made, Lite0) or (isinstance(made, Inception) and made.classifier is not None)
             }
             seen[name] = ImageSet(features, logits=logits)
-        texts = extractors["clip"].texts([prompt]) if isinstance(extractors.get("clip"), Clip) and prompt else None
+        clip = extractors.get(Clip.name)
+        texts = clip.texts([prompt]) if isinstance(clip, Clip) and prompt else None
     if train:
         index = PixelIndex(greys["train"])
         for name in ("images", "reference"):
             away = nearest(seen[name].features[MAIN], seen["train"].features[MAIN])[0]
             seen[name] = dataclasses.replace(seen[name], nearest=away, pixels=index.nearest(greys[name])[0])
     if texts is not None:
-        rows = seen["images"].features["clip"]
+        rows = seen["images"].features[Clip.name]
         seen["images"] = dataclasses.replace(seen["images"], clip=clip_scores(rows, np.broadcast_to(texts, rows.shape)))
     measured = measure.of_folders(seen["images"], seen["reference"], seen.get("train"), config)
     n, m = seen["images"].count, seen["reference"].count

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from components import report
-from components.artifacts import PUBLISHED, CheckpointMetrics, Metrics
+from components.artifacts import HEADLINE, PUBLISHED, CheckpointMetrics, Metrics
 from components.evaluate import curve, pictures
 from components.evaluate.draw import SHOWN, Drawn, Pair
 from components.evaluate.measure import MAIN
@@ -15,8 +15,6 @@ from components.evaluate.names import Names
 from components.evaluate.wording import cell, explained, label
 
 _KERNEL = Names(MAIN).kernel
-#: Of the columns of the first table; the others are in a table of their own.
-_FIRST = (_KERNEL, Names(MAIN).frechet, "memorised", "memorised_pixels", "class_alignment", "clip_score")
 #: Plotted by training step, below the large plot.
 _PLOTTED = ("memorised", "class_alignment", "clip_score", Names(MAIN).diversity, *Names(MAIN).manifold[:2])
 
@@ -113,7 +111,7 @@ def _plots(measured: Metrics) -> report.Section:
 
 
 def _table(rows: Sequence[CheckpointMetrics], measured: Metrics) -> report.Section:
-    names = [name for name in _FIRST if name in measured.floor]
+    names = [name for name in HEADLINE if name in measured.floor]
     kd, ground = best_row(measured.rows()).metrics[_KERNEL], measured.floor[_KERNEL]
     classes = len(measured.floor_per_class)
     counts = (
@@ -126,7 +124,7 @@ def _table(rows: Sequence[CheckpointMetrics], measured: Metrics) -> report.Secti
 
 
 def _others(rows: Sequence[CheckpointMetrics], measured: Metrics) -> report.Section:
-    names = [name for name in measured.floor if name not in _FIRST]
+    names = [name for name in measured.floor if name not in HEADLINE]
     text = ["Without an interval where none is valid at few images: read them beside real against real."]
     return report.Section("Everything else that was measured", text, _metrics_table(rows, measured, names))
 
@@ -140,7 +138,7 @@ def _metrics_table(rows: Sequence[CheckpointMetrics], measured: Metrics, names: 
 
 def _by_class(rows: Sequence[CheckpointMetrics], measured: Metrics) -> report.Section:
     best = best_row(measured.rows())
-    names = [name for name in _FIRST if name in measured.floor]
+    names = [name for name in HEADLINE if name in measured.floor]
     cells = []
     for defect, floor in measured.floor_per_class.items():
         values = best.per_class[defect]
@@ -182,7 +180,10 @@ def _nearest(copies: Sequence[Copies], copies_of: str) -> report.Section:
 
 def _method(measured: Metrics) -> report.Section:
     text = [f"{label(name)}: {explained(name)}" for name in measured.floor if explained(name)]
-    text += [f"{name} is not measured: {reason}." for name, reason in measured.absent.items()]
+    reasons: dict[str, list[str]] = {}
+    for name, reason in measured.absent.items():
+        reasons.setdefault(reason, []).append(name)
+    text += [f"Not measured: {', '.join(names)}; {reason}." for reason, names in reasons.items()]
     rows = [[name.replace("_", " "), str(value)] for name, value in measured.generation.items()]
     rows += [[f"data: {name.replace('_', ' ')}", value] for name, value in measured.dataset.items() if value]
     rows.append(["crops digest", measured.crops_digest])

@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from components import report
-from components.artifacts import CheckpointIndex, CheckpointMetrics, Metrics
+from components.artifacts import HEADLINE, CheckpointIndex, CheckpointMetrics, Metrics
 from components.select_best.choose import Choice, NothingToChoose
 from components.select_best.config import SelectBestConfig
 from components.select_best.wording import label, shown
 
 _TITLE = "Decision"
-#: Shown beside what was chosen by, where they were measured.
-_ALWAYS = ("kd_lite0", "fd_lite0", "memorised", "memorised_pixels", "class_alignment", "clip_score")
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def _page(
 def _table(
     measured: Metrics, config: SelectBestConfig, verdicts: Mapping[int, str], chosen: int | None
 ) -> report.Table:
-    wanted = dict.fromkeys([config.metric, *config.constraints, *_ALWAYS])
+    wanted = dict.fromkeys([config.metric, *config.constraints, *HEADLINE])
     published = measured.published()
     rows = [*measured.rows(), *([published] if published is not None else [])]
     names = [n for n in wanted if n in measured.floor or any(n in row.metrics for row in rows)]
