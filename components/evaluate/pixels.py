@@ -12,6 +12,7 @@ from PIL import Image
 
 _SIDE, _SHIFT = 32, 2
 _WINDOW = _SIDE - 2 * _SHIFT
+_AT_ONCE = 16
 
 
 def grey(images: np.ndarray) -> np.ndarray:
@@ -51,15 +52,21 @@ class PixelIndex:
             distances, root mean square of grey levels, float64 ``[n]``; rows of `train` and their
             orientations (see `oriented`), int64 ``[n]``.
         """
-        best: np.ndarray = np.full(len(images), np.inf)
-        view: np.ndarray = np.zeros(len(images), np.int64)
-        for top in range(2 * _SHIFT + 1):
-            for left in range(2 * _SHIFT + 1):
-                window = images[:, top : top + _WINDOW, left : left + _WINDOW].reshape(len(images), _WINDOW**2)
-                squares = (window**2).sum(1)[:, None] + self._squares - 2 * window @ self._views.T
-                found = squares.argmin(1)
-                least = squares[np.arange(len(images)), found]
-                view = np.where(least < best, found, view)
-                best = np.minimum(best, least)
-        distances = np.sqrt(np.maximum(best, 0) / _WINDOW**2).astype(np.float64)
+        found = [self._nearest(images[i : i + _AT_ONCE]) for i in range(0, len(images), _AT_ONCE)]
+        if not found:
+            return np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64)
+        squares, view = (np.concatenate(parts) for parts in zip(*found))
+        distances = np.sqrt(np.maximum(squares, 0) / _WINDOW**2).astype(np.float64)
         return distances, view % self._count, view // self._count
+
+    def _nearest(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Squared distances and views, float32 and int64 ``[n]``."""
+        places = np.lib.stride_tricks.sliding_window_view(images, (_WINDOW, _WINDOW), axis=(1, 2))
+        windows = places.reshape(-1, _WINDOW**2)
+        # Without the windows' own squares, which the choice of a view does not depend on.
+        away = self._squares - 2 * windows @ self._views.T
+        view = away.argmin(1)
+        squares = (away[np.arange(len(windows)), view] + (windows**2).sum(1)).reshape(len(images), -1)
+        shift = squares.argmin(1)
+        row = np.arange(len(images))
+        return squares[row, shift], view.reshape(len(images), -1)[row, shift]
