@@ -61,7 +61,7 @@ class PixelIndex:
 
     def _nearest(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Squared distances and views, float32 and int64 ``[n]``."""
-        places = np.lib.stride_tricks.sliding_window_view(images, (_WINDOW, _WINDOW), axis=(1, 2))
+        places = np.lib.stride_tricks.sliding_window_view(images, (1, _WINDOW, _WINDOW))
         windows = places.reshape(-1, _WINDOW**2)
         # Without the windows' own squares, which the choice of a view does not depend on.
         away = self._squares - 2 * windows @ self._views.T
