@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -130,7 +131,8 @@ class Evaluation:
 
 
 def _data(measured: Measured) -> dict[str, dict[str, Any]]:
-    return {name: dataclasses.asdict(estimate) for name, estimate in measured.items()}
+    # What is no number is not reported: neither JSON nor KFP's metadata can hold it.
+    return {name: dataclasses.asdict(e) for name, e in measured.items() if math.isfinite(e.value)}
 
 
 def _class_data(per_class: Mapping[str, Measured]) -> dict[str, dict[str, dict[str, Any]]]:

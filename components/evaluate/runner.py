@@ -45,7 +45,8 @@ class Runner:
         made_by = [
             images.source_reference("evaluate"), torch.__version__, torch.cuda.is_available(), threads,
             config.num_inference_steps, config.guidance_scale, config.batch_size, config.images_per_class, config.seed,
-            real.crops.resolution, index.prompts, index.base_revision, [made.record for made in real.extractors.values()],
+            real.crops.resolution, index.prompts, index.base_revision,
+            [made.record for made in real.extractors.values()],
         ]  # fmt: skip
         #: The batches drawn so far, of this run and this way of drawing.
         self.kept = Arrays(store.at("train", index.fingerprint, "evaluating", digest_of(made_by)[:16]))
