@@ -18,6 +18,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,9 @@ def attempt(job: dict[str, Any], folder: str) -> tuple[int, int]:
         status = 0
     except SystemExit as ended:
         status = int(ended.code or 0)
+    except BaseException:
+        # The process ends below without a word.
+        traceback.print_exc()
     finally:
         os._exit(status)
 
