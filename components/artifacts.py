@@ -18,6 +18,8 @@ from components.errors import UserError
 
 Split = Literal["train", "reference"]
 SPLITS: tuple[Split, ...] = ("train", "reference")
+#: Folder of the defect-free crops among the crops, with splits of its own.
+NORMAL = "normal"
 
 T = TypeVar("T")
 
@@ -75,7 +77,7 @@ class CropSet:
     """``crops.json``: what the folder holds. Crops themselves are in the splits' metadata.
 
     Defect-free crops, where they were asked for, are in a folder ``normal`` with splits of its own:
-    ``read_crops(folder / "normal", split)``.
+    ``read_crops(folder / NORMAL, split)``.
     """
 
     resolution: int  #: side of every crop, pixels

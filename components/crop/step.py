@@ -10,9 +10,9 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from components.artifacts import SPLITS, CropSet, write_crops, write_json
+from components.artifacts import NORMAL, SPLITS, CropSet, write_crops, write_json
 from components.crop.config import CropConfig
-from components.crop.cutting import NORMAL, Cuttings, cut_crops
+from components.crop.cutting import Cuttings, cut_crops
 from components.crop.lookalikes import across_the_split, to_drop
 from components.crop.page import write_page
 from components.crop.plan import Plan, count, plan_crops, require_both_splits

@@ -73,14 +73,19 @@ class TrainConfig(Settings):
     )
     with_prior_preservation: bool = Field(
         False,
-        description="Train on images of class_prompt as the base draws them, too, so that it does not forget them.",
+        description="Train on images of class_prompt too, so that what it names is not forgotten.",
+    )
+    class_images: Literal["draw", "crops"] = Field(
+        "draw",
+        description="Where they come from: drawn by the base model, or the defect-free crops that "
+        "crop.normal_per_image cuts.",
     )
     class_prompt: str | None = Field(
         None,
         min_length=1,
         description="What to preserve, for example 'a photo of a circuit board': not a prompt of the crops.",
     )
-    num_class_images: int = Field(100, ge=1, le=100_000, description="Images of class_prompt, drawn once and kept.")
+    num_class_images: int = Field(100, ge=1, le=100_000, description="Images of class_prompt that are drawn, once.")
     prior_loss_weight: float = Field(1.0, gt=0, description="Weight of their loss beside the crops'.")
     noise_offset: float = Field(
         0.0,

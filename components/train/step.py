@@ -83,7 +83,7 @@ def train(
             base.vae.to(accelerator.device)
             prior = None
             if config.with_prior_preservation:
-                prior = class_latents(base, folder, config, crop_set, base_revision, root, accelerator.device)
+                prior = class_latents(base, folder, config, crops, crop_set, base_revision, root, accelerator.device)
             masks = data.load_masks(crops / "train", listed, crop_set.resolution) if base.inpaints else None
             texts = [crop.text for crop in listed]
             latents = data.encode(base.vae, images, texts, config.augment, accelerator.device, masks)

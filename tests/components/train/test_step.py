@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from PIL import Image
 from safetensors.torch import load_file
 
 from components import adapters, sampling
-from components.artifacts import CheckpointIndex, read_json
+from components.artifacts import CheckpointIndex, Crop, CropSet, read_json, write_crops, write_json
 from components.checkpoints import fetch_checkpoint
 from components.errors import UserError
 from components.storage import Store
@@ -163,6 +165,35 @@ def test_class_images_are_drawn_once_and_trained_on(
     assert sum(info.key.endswith("MANIFEST.json") for info in trees) == 1
     with pytest.raises(UserError, match=r"class_prompt 'A photo of dark' is the prompt of dark too"):
         run(**{**prior, "class_prompt": "A photo of dark"})
+
+
+def test_crops_without_a_defect_are_what_is_preserved(
+    plain: CheckpointIndex, crops: Path, tiny_base: Path, place: Store, tmp_path: Path
+) -> None:
+    prior = {
+        "with_prior_preservation": True,
+        "class_images": "crops",
+        "class_prompt": "a good surface",
+        "learning_rate": 1e-4,
+    }
+    with pytest.raises(UserError, match=r"none without a defect; set crop\.normal_per_image"):
+        call(crops, tiny_base, place, tmp_path / "none", **prior)
+    found = []
+    for level in (20, 230):
+        folder = tmp_path / f"crops-{level}"
+        shutil.copytree(crops, folder)
+        Image.new("RGB", (64, 64), (level,) * 3).save(folder / "free.png")
+        (folder / "normal" / "train").mkdir(parents=True)
+        (folder / "free.png").rename(folder / "normal" / "train" / "free.png")
+        nothing = (0, 0, 0, 0)
+        write_crops(folder / "normal", "train", [Crop("free.png", "unused", "", "a.png", (0, 0, 64, 64), nothing)])
+        # Crops of another content have another digest.
+        crop_set = dataclasses.replace(read_json(crops / "crops.json", CropSet), digest=f"{level:064d}")
+        write_json(folder / "crops.json", crop_set)
+        index = call(folder, tiny_base, place, tmp_path / f"out-{level}", **prior)
+        found.append(weights(index, 4, tmp_path / f"weights-{level}")["unet"])
+    assert moved(*found)
+    assert not [info for info in place.list() if "class-images/" in info.key]
 
 
 def test_a_unet_that_inpaints_learns_from_masks_and_draws(run: Train, tmp_path: Path) -> None:
