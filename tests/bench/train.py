@@ -2,8 +2,10 @@
 
 The plain loop does what the description of diffusers' ``train_dreambooth.py`` says, with its defaults: each step
 decodes its images from files and encodes them with the VAE, encodes the prompts, and ends with AdamW as torch has it
-by default and with the loss read from the device. Both fine-tune the quickstart's base on drawn boards with the same
-batch, thread count, optimizer settings and precision. The bare forward and backward pass of the UNet is the limit.
+by default and with the loss read from the device. Both fine-tune the same model on drawn crops of 64 px with the same
+batch, thread count, optimizer settings and precision: one with random weights that has Stable Diffusion's proportions
+(latents an eighth of the image), or with ``--quickstart`` the base of the quickstart (a quarter, so that more of a step
+is the UNet's). The bare forward and backward pass of the UNet is the limit.
 
 They take turns of a few steps in one process, and medians over the turns are compared, of wall and of CPU time, so
 that other load on the machine meets all of them alike. Memory is of processes of their own. ``--curves`` trains both
@@ -41,6 +43,7 @@ from components.train.config import TrainConfig
 from components.train.run import Run
 from components.train.uploads import Uploads
 from pipelines.embedded_store import EmbeddedStore
+from tests.tiny_model import write_pipeline
 
 BASE = Path(__file__).parents[2] / "pipelines" / "quickstart" / "base"
 SIDE, CROPS, RATE = 64, 40, 1e-4
@@ -64,9 +67,9 @@ def draw_crops(folder: Path, side: int = SIDE) -> list[Crop]:
 class Plain:
     """The plain loop: nothing is kept from one step to the next but the weights."""
 
-    def __init__(self, folder: Path, listed: list[Crop], config: TrainConfig) -> None:
+    def __init__(self, base: Path, folder: Path, listed: list[Crop], config: TrainConfig) -> None:
         self.folder, self.listed, self.config = folder, listed, config
-        self.base = model.load(BASE)
+        self.base = model.load(base)
         self.accelerator = Accelerator(cpu=True)
         unet = self.base.unet.train().requires_grad_(True)
         optimizer = torch.optim.AdamW(unet.parameters(), lr=RATE, weight_decay=config.adam_weight_decay)
@@ -113,8 +116,8 @@ class Plain:
 class Bare:
     """Forward and backward pass on one fixed batch of the trainer's."""
 
-    def __init__(self, ours: loop.Trainer) -> None:
-        self.unet = model.load(BASE).unet.train().requires_grad_(True)
+    def __init__(self, base: Path, ours: loop.Trainer) -> None:
+        self.unet = model.load(base).unet.train().requires_grad_(True)
         drawn = batches.draw(ours.latents, ours.config, 1000, 0)
         self.given = drawn.clean, drawn.times, ours.base.text_encoder(ours.ids)[0][drawn.prompt].detach()
 
@@ -123,11 +126,11 @@ class Bare:
         self.unet.zero_grad(set_to_none=True)
 
 
-def trainer(folder: Path, listed: list[Crop], config: TrainConfig) -> loop.Trainer:
-    base = model.load(BASE)
+def trainer(base: Path, folder: Path, listed: list[Crop], config: TrainConfig) -> loop.Trainer:
+    loaded = model.load(base)
     images = data.load_images(folder, listed)
-    latents = data.encode(base.vae, images, [crop.text for crop in listed], config.augment, torch.device("cpu"))
-    return loop.Trainer(base, latents, config, Accelerator(cpu=True))
+    latents = data.encode(loaded.vae, images, [crop.text for crop in listed], config.augment, torch.device("cpu"))
+    return loop.Trainer(loaded, latents, config, Accelerator(cpu=True))
 
 
 def settings(batch: int, seed: int = 0, **more: Any) -> TrainConfig:
@@ -178,15 +181,15 @@ def clocked(subject: loop.Trainer) -> Iterator[dict[str, float]]:
         subject._clip, subject.optimizer.step = clip, step  # type: ignore[method-assign]
 
 
-def speed(folder: Path, listed: list[Crop], rounds: int) -> None:
+def speed(base: Path, folder: Path, listed: list[Crop], rounds: int) -> None:
     print("| batch | plain loop, ms a step | trainer | bare passes | trainer / plain | bare / plain | peak MB |")
     print("|---|---|---|---|---|---|---|")
     rest = []
     for batch in (8, 1):
-        ours = trainer(folder, listed, settings(batch))
-        plain, bare = Plain(folder, listed, settings(batch)), Bare(ours)
+        ours = trainer(base, folder, listed, settings(batch))
+        plain, bare = Plain(base, folder, listed, settings(batch)), Bare(base, ours)
         found = turns({"plain": plain.step, "ours": ours.step, "bare": bare.step}, rounds)
-        peaks = [memory(what, batch) for what in ("plain", "ours")]
+        peaks = [memory(what, base, batch) for what in ("plain", "ours")]
         cells = [" / ".join(f"{1e3 * t:.0f}" for t in found[name]) for name in ("plain", "ours", "bare")]
         ratios = [" / ".join(f"{a / b:.2f}×" for a, b in zip(found["plain"], found[name])) for name in ("ours", "bare")]
         print(f"| {batch} | {' | '.join(cells + ratios)} | {peaks[0]:.0f} and {peaks[1]:.0f} |", flush=True)
@@ -200,25 +203,25 @@ def speed(folder: Path, listed: list[Crop], rounds: int) -> None:
     print("\nTimes and ratios: wall / CPU. Where a step's CPU time goes:", *rest, sep="\n  ", flush=True)
 
 
-def memory(what: str, batch: int) -> float:
-    command = [sys.executable, "-m", "tests.bench.train", "--child", what, str(batch)]
+def memory(what: str, base: Path, batch: int) -> float:
+    command = [sys.executable, "-m", "tests.bench.train", "--child", what, str(base), str(batch)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
-def child(what: str, batch: int) -> None:
+def child(what: str, base: Path, batch: int) -> None:
     """Train a few steps and print the peak memory in MB."""
     with tempfile.TemporaryDirectory(prefix="bench-train-") as temporary:
         listed = draw_crops(Path(temporary) / "crops")
-        made = {"plain": Plain, "ours": trainer}[what](Path(temporary) / "crops", listed, settings(batch))
+        made = {"plain": Plain, "ours": trainer}[what](base, Path(temporary) / "crops", listed, settings(batch))
         for _ in range(5):
             made.step()  # type: ignore[attr-defined]
     print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3))
 
 
-def publishing(folder: Path, listed: list[Crop], rounds: int) -> None:
+def publishing(base: Path, folder: Path, listed: list[Crop], rounds: int) -> None:
     """100 steps with a checkpoint and a state sent after every 25, and 100 with none, in turns."""
-    ours = trainer(folder, listed, settings(8, max_train_steps=1_000_000))
+    ours = trainer(base, folder, listed, settings(8, max_train_steps=1_000_000))
     ours.step()
     with tempfile.TemporaryDirectory(prefix="bench-store-") as temporary, EmbeddedStore(Path(temporary)) as server:
         os.environ.update(server.environ)
@@ -246,16 +249,16 @@ def publishing(folder: Path, listed: list[Crop], rounds: int) -> None:
     )
 
 
-def curves(folder: Path, listed: list[Crop], seeds: int) -> None:
+def curves(base: Path, folder: Path, listed: list[Crop], seeds: int) -> None:
     """Both trained for 200 steps: mean loss of the last 100, and loss on the same held-out noise afterwards."""
     print("\n| seed | plain, training | trainer, training | plain, held out | trainer, held out |")
     print("|---|---|---|---|---|")
     for seed in range(seeds):
         config = settings(8, seed, max_train_steps=200)
-        plain, ours = Plain(folder, listed, config), trainer(folder, listed, config)
+        plain, ours = Plain(base, folder, listed, config), trainer(base, folder, listed, config)
         losses = [[plain.step() for _ in range(200)], [float(ours.step()[0]) for _ in range(200)]]
         found = [statistics.mean(curve[100:]) for curve in losses]
-        found += [held_out(base, ours) for base in (plain.base, ours.base)]
+        found += [held_out(trained, ours) for trained in (plain.base, ours.base)]
         print(f"| {seed} | {' | '.join(f'{value:.4f}' for value in found)} |", flush=True)
 
 
@@ -277,21 +280,23 @@ def main() -> None:
     flags.add_argument("--rounds", type=int, default=12, help="turns of each (12)")
     flags.add_argument("--pairs", type=int, default=4, help="pairs of 100 steps with and without publishing (4)")
     flags.add_argument("--curves", type=int, default=0, metavar="SEEDS", help="compare what is learned, too")
-    flags.add_argument("--child", nargs=2, metavar=("WHAT", "BATCH"), help=argparse.SUPPRESS)
+    flags.add_argument("--quickstart", action="store_true", help="with the quickstart's base")
+    flags.add_argument("--child", nargs=3, metavar=("WHAT", "BASE", "BATCH"), help=argparse.SUPPRESS)
     given = flags.parse_args()
     torch.set_num_threads(1)
     if given.child:
-        child(given.child[0], int(given.child[1]))
+        child(given.child[0], Path(given.child[1]), int(given.child[2]))
         return
     print(f"1 thread, load {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores before", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-train-"))
     try:
         listed = draw_crops(folder / "crops")
-        speed(folder / "crops", listed, given.rounds)
+        base = BASE if given.quickstart else write_pipeline(folder / "base", widths=(32, 64, 128, 128))
+        speed(base, folder / "crops", listed, given.rounds)
         if given.pairs:
-            publishing(folder / "crops", listed, given.pairs)
+            publishing(base, folder / "crops", listed, given.pairs)
         if given.curves:
-            curves(folder / "crops", listed, given.curves)
+            curves(base, folder / "crops", listed, given.curves)
     finally:
         shutil.rmtree(folder)
 
