@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from components import artifacts
 from components.artifacts import CheckpointIndex, CheckpointRef, CropSet
-from components.errors import UserError
+from components.errors import Unavailable, UserError
 from components.progress import log
 from components.runtime import InputPath, OutputPath, Result
 from components.storage import Store
@@ -98,19 +98,25 @@ def train(
 
 
 def _trained(trainer: Trainer, run: Run, index: CheckpointIndex, reports: Reports, started: float) -> CheckpointIndex:
-    """Train to the end; the completed index. The page is in the store however this ends."""
-    history, timing, stopped = run.resume(trainer), Timing(), ""
+    """Train to the end; the completed index. Where training diverges, the page says so in the store."""
+    history, timing = run.resume(trainer), Timing()
+
+    def report(stopped: str = "") -> CheckpointIndex:
+        refs = [CheckpointRef(0, None, []), *run.kept]
+        whole = dataclasses.replace(index, checkpoints=[dataclasses.asdict(ref) for ref in refs])
+        reports.write(whole, history, _numbers(trainer, history, timing), time.monotonic() - started, stopped)
+        return whole
+
     try:
         fit(trainer, run, history, timing)
     except Diverged as error:
-        stopped = str(error)
+        try:
+            report(str(error))
+        except (UserError, Unavailable) as other:
+            # What ends the step is why training was stopped, not that the store could not be told.
+            log(f"train: no report: {other}")
         raise
-    finally:
-        refs = [CheckpointRef(0, None, []), *run.kept]
-        index = dataclasses.replace(index, checkpoints=[dataclasses.asdict(ref) for ref in refs])
-        if stopped or trainer.done == trainer.config.max_train_steps:
-            reports.write(index, history, _numbers(trainer, history, timing), time.monotonic() - started, stopped)
-    return run.finish(index)
+    return run.finish(report())
 
 
 def _numbers(trainer: Trainer, history: History, timing: Timing) -> dict[str, float]:
