@@ -202,6 +202,17 @@ class Profile(Settings):
     ttl_after_failure: Duration = Field(7 * 86400, description="Pods of a failed run are kept so long, for their logs.")
     steps: Steps = Field(description="Resources and places of every step.")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Profile:
+        for step in images.STEPS:
+            timeout = getattr(self.steps, step).timeout
+            if timeout > self.deadline:
+                raise ValueError(
+                    f"steps.{step}.timeout ({timeout} s) is above deadline ({self.deadline} s), which ends the whole "
+                    "run; raise deadline"
+                )
+        return self
+
 
 def load(profile: str, references: Path | None = None) -> Profile:
     """The profile in a file, or one that comes with the project (``kind``, ``gpu``).

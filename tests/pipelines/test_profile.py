@@ -121,6 +121,18 @@ def test_shared_memory_is_a_part_of_the_steps_memory(tmp_path: Path) -> None:
     assert "shm (32Gi) counts towards memory (32Gi)" in line
 
 
+def test_a_run_is_given_the_time_that_its_steps_are_given(tmp_path: Path) -> None:
+    (line,) = problems(written(tmp_path, deadline="11h"))
+    assert "steps.train.timeout (43200 s) is above deadline (39600 s)" in line
+
+
+def test_a_file_of_pushed_images_may_name_steps_alone(tmp_path: Path) -> None:
+    pushed = tmp_path / "images.yaml"
+    pushed.write_text(f"trian: registry.example.com/train{DIGEST}\n")
+    (line,) = problems(written(tmp_path), pushed)
+    assert line.startswith("profile.images.trian: unknown setting; did you mean 'train'?")
+
+
 def test_everything_a_profile_can_say_reaches_the_pipeline(tmp_path: Path) -> None:
     """What the shipped profiles leave out."""
     path = written(
