@@ -191,14 +191,11 @@ def too_few(seen: ImageSet, fewest: int, generated: int, real: int, config: Eval
 
 def directions(measured: Measured) -> dict[str, bool]:
     """Metric → whether higher is better, for those of `measured` that a checkpoint can be chosen by."""
-    higher = {name: True for e in _extractors(measured) for name in (*Names(e).manifold,)}
-    lower = {name: False for e in _extractors(measured) for name in (Names(e).kernel, Names(e).frechet)}
-    known = {**lower, **HIGHER_IS_BETTER, **higher}
+    known = dict(HIGHER_IS_BETTER)
+    for names in map(Names, Names.EXTRACTORS):
+        known |= dict.fromkeys((names.kernel, names.frechet, names.subsets), False)
+        known |= dict.fromkeys(names.manifold, True)
     return {name: known[name] for name in known if name in measured}
-
-
-def _extractors(measured: Measured) -> list[str]:
-    return [e for e in Names.EXTRACTORS if Names(e).kernel in measured]
 
 
 def _of_features(

@@ -29,6 +29,7 @@ def page(
     drawn: Mapping[int, Drawn],
     copies: Sequence[Copies],
     copies_of: str,
+    made_of: Mapping[str, str],
 ) -> str:
     """The page as HTML.
 
@@ -40,6 +41,7 @@ def page(
         copies: generated images nearest to a training crop, by features and by pixels, each with that crop,
             uint8 ``[side, side, 3]``.
         copies_of: label of the checkpoint that drew them.
+        made_of: what else the reader may want to know of the run: settings, digests, versions.
     """
     published = measured.published()
     rows = [*measured.rows(), *([published] if published is not None else [])]
@@ -52,7 +54,7 @@ def page(
         *(_pictures(name, real[name], rows, drawn) for name in real),
         _nearest(copies, copies_of),
         _others(rows, measured),
-        _method(measured),
+        _method(measured, made_of),
     ]
     return report.render("Evaluation", title, sections)
 
@@ -178,7 +180,7 @@ def _nearest(copies: Sequence[Copies], copies_of: str) -> report.Section:
     return report.Section("Is it copying?", figures=figures)
 
 
-def _method(measured: Metrics) -> report.Section:
+def _method(measured: Metrics, made_of: Mapping[str, str]) -> report.Section:
     text = [f"{label(name)}: {explained(name)}" for name in measured.floor if explained(name)]
     reasons: dict[str, list[str]] = {}
     for name, reason in measured.absent.items():
@@ -186,7 +188,7 @@ def _method(measured: Metrics) -> report.Section:
     text += [f"Not measured: {', '.join(names)}; {reason}." for reason, names in reasons.items()]
     rows = [[name.replace("_", " "), str(value)] for name, value in measured.generation.items()]
     rows += [[f"data: {name.replace('_', ' ')}", value] for name, value in measured.dataset.items() if value]
-    rows.append(["crops digest", measured.crops_digest])
     for record in (measured.extractor, *measured.other_extractors):
         rows += [[f"{record['name']}: {name.replace('_', ' ')}", value] for name, value in record.items()]
+    rows += [[name, value] for name, value in made_of.items()]
     return report.Section("How it was measured", text, report.Table(["", ""], rows, numbers_from=9))

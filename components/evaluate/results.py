@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import itertools
 import json
 import math
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components import artifacts
+from components import artifacts, images
 from components.artifacts import (
     PUBLISHED,
     CheckpointIndex,
@@ -97,7 +98,19 @@ class Evaluation:
                     found.append(Difference(name, a, b, mean.value, mean.low, mean.high))
         return found
 
-    def finish(self, store: Store, images: Path, metrics: Path, report: Path) -> None:
+    def _made_of(self) -> dict[str, str]:
+        """Digests, settings and versions, for the page."""
+        digests = {
+            "digest of the crops": self.index.crops_digest,
+            "digest of the base model": self.index.base_revision,
+            "digest of the sources": images.source_reference("evaluate").rpartition(":")[2],
+        }
+        settings = {f"setting: {name}": str(value) for name, value in self.config.model_dump(mode="json").items()}
+        packages = ("torch", "diffusers", "transformers", "numpy")
+        versions = {f"version: {name}": importlib.metadata.version(name) for name in packages}
+        return digests | settings | versions
+
+    def finish(self, store: Store, kept_images: Path, metrics: Path, report: Path) -> None:
         """Write everything; `store` gets page and numbers first: KFP keeps nothing of a step that fails."""
         measured, crops = self.metrics(), self.real.crops
         plot = curve(self.rows, measured.floor, self.incumbent)
@@ -108,16 +121,16 @@ class Evaluation:
             [(pair, self.real.picture(pair.copy)) for pair in pairs] for pairs in (drawn.pairs, drawn.pixel_pairs)
         ]
         title = f"Run {self.index.fingerprint} on {self.index.base_model}, crops of {crops.origin['dataset']}"
-        html = page.page(measured, title, plot, shown, self._drawn, copies, best.label)
-        kept = store.at("train", self.index.fingerprint, "reports")
-        kept.put_bytes("evaluate.html", html.encode(), "text/html")
+        html = page.page(measured, title, plot, shown, self._drawn, copies, best.label, self._made_of())
+        reports = store.at("train", self.index.fingerprint, "reports")
+        reports.put_bytes("evaluate.html", html.encode(), "text/html")
         data = json.dumps(dataclasses.asdict(measured), allow_nan=False).encode()
-        kept.put_bytes("metrics.json", data, "application/json")
-        log(f"report: {kept.uri}/evaluate.html")
+        reports.put_bytes("metrics.json", data, "application/json")
+        log(f"report: {reports.uri}/evaluate.html")
 
         (metrics / "images").mkdir(parents=True, exist_ok=True)
-        if images.is_dir():
-            shutil.copytree(images, metrics / "images", dirs_exist_ok=True)
+        if kept_images.is_dir():
+            shutil.copytree(kept_images, metrics / "images", dirs_exist_ok=True)
         rows = [*self.rows, *([self.incumbent] if self.incumbent is not None else [])]
         labelled = [(row.label, self._drawn[row.step].shown) for row in rows if row.step in self._drawn]
         pictures.comparison(shown, labelled, SHOWN).save(metrics / "comparison.png")
