@@ -12,12 +12,18 @@ import pytest
 import torch
 from torch import nn
 
+from components.artifacts import SPLITS, Split
 from components.errors import UserError
-from components.evaluate import metrics
+from components.evaluate import loading, measure, metrics
+from components.evaluate.arrays import Arrays
+from components.evaluate.config import EvaluateConfig
+from components.evaluate.crops import RealCrops, read
 from components.evaluate.networks.inception import Inception, network
 from components.evaluate.networks.places import fetch
 from components.evaluate.networks.transformer import Clip, DinoV2
+from components.evaluate.real import Real
 from components.storage import Store
+from tests.components.evaluate.examples import PROMPTS, SIDE, write_crop_set
 from tests.tiny_model import write_tokenizer
 
 
@@ -189,3 +195,37 @@ def test_places(tmp_path: Path, store: Store, clip_folder: Path, monkeypatch: py
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no CLIPModel in safetensors"):
         Clip(tmp_path)
+
+
+def test_what_is_named_is_loaded_and_what_cannot_be_had_costs_its_own_metrics(
+    tmp_path: Path, clip_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = EvaluateConfig(clip=str(clip_folder), dinov2=str(tmp_path / "none"))
+    made, missing = loading.load(config, tmp_path)
+    assert list(made) == ["lite0", "clip"]
+    assert missing == {
+        "inception": "no weights are named; give evaluate.inception",
+        "dinov2": f"{tmp_path / 'none'}: there is no such file or folder",
+    }
+    assert f"warning: evaluate.dinov2: {tmp_path / 'none'}" in capsys.readouterr().out
+
+
+@pytest.mark.integration
+def test_a_clip_is_part_of_what_is_known_of_the_real_crops(tmp_path: Path, clip_folder: Path) -> None:
+    counts = {name: {"train": 5, "reference": 4} for name in PROMPTS}
+    folder = write_crop_set(tmp_path / "crops", counts)
+    paths: dict[Split, dict[str, list[Path]]] = {
+        split: {name: sorted((folder / split).rglob(f"{name.replace(' ', '-')}/*.png")) for name in PROMPTS}
+        for split in SPLITS
+    }
+    crops = RealCrops(folder, SIDE, sorted(PROMPTS), paths, {})
+    made, missing = loading.load(EvaluateConfig(clip=str(clip_folder)), tmp_path)
+    real = Real(crops, made, missing, PROMPTS, None, Arrays(None))
+    measured = measure.floor(real.features, EvaluateConfig(images_per_class=5)).overall
+    assert {"kd_lite0", "fd_lite0", "kd_clip", "fd_clip", "clip_score", "diversity_clip"} <= set(measured)
+    by_hand = np.concatenate([
+        metrics.clip_scores(made["clip"].features(read(paths["reference"][name], SIDE)), np.repeat(text, 4, 0))
+        for name in sorted(PROMPTS)
+        for text in [made["clip"].texts([PROMPTS[name]])]  # type: ignore[attr-defined]
+    ])  # fmt: skip
+    assert measured["clip_score"].value == pytest.approx(by_hand.mean())
