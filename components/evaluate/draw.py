@@ -19,6 +19,7 @@ from components import sampling
 from components.evaluate.arrays import Arrays
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.measure import ImageSet
+from components.evaluate.pictures import reduced
 from components.evaluate.pixels import grey
 from components.evaluate.real import Copy, Real
 
@@ -34,7 +35,7 @@ class Pair:
     """A generated image and the training crop nearest to it."""
 
     distance: float
-    image: np.ndarray  #: uint8 ``[side, side, 3]``
+    image: np.ndarray  #: as `pictures.reduced` leaves it, uint8 ``[side, side, 3]``
     copy: Copy
     defect: str  #: class that the image was asked for
 
@@ -58,7 +59,7 @@ class Drawn:
 
     images: dict[str, ImageSet]
     rows: list[ImageRow]
-    shown: dict[str, np.ndarray]  #: the first `SHOWN` images, uint8 ``[≤ SHOWN, side, side, 3]``
+    shown: dict[str, np.ndarray]  #: the first `SHOWN` images, reduced, uint8 ``[≤ SHOWN, side, side, 3]``
     pairs: list[Pair]  #: nearest by features (cosine distance), nearest first
     pixel_pairs: list[Pair]  #: nearest by pixels (grey levels), nearest first
 
@@ -114,7 +115,7 @@ def draw(
                         clip_score=None if found.clip is None else float(found.clip[i]),
                     )
                 )
-            first.append(images[: max(0, SHOWN - done)])
+            first.append(reduced(images[: max(0, SHOWN - done)]))
             done += len(images)
             seen(len(images))
         drawn.images[name] = _joined(sets)
@@ -156,11 +157,11 @@ def _batches(
 
 
 def _add(pairs: list[Pair], distances: np.ndarray, images: np.ndarray, copies: Sequence[Copy], name: str) -> None:
-    pairs += [Pair(float(d), image, copy, name) for d, image, copy in zip(distances, images, copies)]
+    """Keep the `PAIRS` nearest of `pairs` and of new images."""
+    for i in np.argsort(distances, kind="stable")[:PAIRS]:
+        pairs.append(Pair(float(distances[i]), reduced(images[i : i + 1])[0], copies[i], name))
     pairs.sort(key=lambda pair: pair.distance)
-    # Copied: a view would keep its whole batch in memory.
-    pairs[PAIRS:] = []
-    pairs[:] = [Pair(p.distance, p.image.copy(), p.copy, p.defect) for p in pairs]
+    del pairs[PAIRS:]
 
 
 def _joined(sets: Sequence[ImageSet]) -> ImageSet:
