@@ -199,7 +199,11 @@ def _why_not(
 ) -> str:  # fmt: skip
     """Of a checkpoint that keeps to the constraints: why another one was chosen."""
     if row.step == 0:
-        return f"{chosen.label} is surely better" if improved else "the settings exclude the base (allow_base: false)"
+        return (
+            f"{wording.named(chosen)} is surely better"
+            if improved
+            else "the settings exclude the base (allow_base: false)"
+        )
     if row not in pool:
         return "it is not surely better than the base"
     difference = measured.difference(config.metric, row.step, chosen.step)

@@ -33,9 +33,11 @@ def compare(chosen: CheckpointMetrics, measured: Metrics, metric: str, mode: Mod
     if low is not None and high is not None and not low <= 0 <= high:
         verdict = "better" if (high < 0) == (mode == "min") else "worse"
     values = f"{wording.shown(metric, chosen.metrics[metric])} against {wording.shown(metric, row.metrics[metric])}"
-    what = f"{chosen.label[:1].upper()}{chosen.label[1:]}"
+    what = wording.named(chosen)
     how = {"better": "is better than", "worse": "is worse than"}.get(verdict, "cannot be told from")
-    sentence = f"{what} {how} the model published last ({row.label}): {wording.label(metric)} {values}"
+    sentence = (
+        f"{what[:1].upper()}{what[1:]} {how} the model published last ({row.label}): {wording.label(metric)} {values}"
+    )
     if difference is not None:
         sentence += f"; paired difference {wording.shown_difference(metric, difference)}"
     elif low is None:

@@ -75,7 +75,7 @@ def tie(chosen: CheckpointMetrics, best: CheckpointMetrics, metric: str) -> str:
 def runner_up(row: CheckpointMetrics, metric: str, difference: Estimate | None) -> str:
     """What comes next, and how far behind."""
     behind = f"; paired difference {shown_difference(metric, difference)}" if difference is not None else ""
-    return f"The runner-up is {_name(row)} with {shown(metric, row.metrics[metric])}{behind}."
+    return f"The runner-up is {named(row)} with {shown(metric, row.metrics[metric])}{behind}."
 
 
 def against(row: CheckpointMetrics, chosen: CheckpointMetrics, metric: str, difference: Estimate | None) -> str:
@@ -109,5 +109,6 @@ def left_out(excluded: Mapping[int, str]) -> list[str]:
     return [f"{names[step]} was left out: {why}." for step, why in excluded.items()]
 
 
-def _name(row: CheckpointMetrics) -> str:
+def named(row: CheckpointMetrics) -> str:
+    """A checkpoint within a sentence."""
     return "the untrained base" if row.step == 0 else f"step {row.step}"
