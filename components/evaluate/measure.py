@@ -73,7 +73,7 @@ class Measurements:
 
     @property
     def overall(self) -> Measured:
-        """Each metric's mean over the classes that all have it, and the pooled ones."""
+        """The mean over the classes of each metric that all of them have, and the pooled ones."""
         first, *others = self.per_class.values()
         names = [name for name in first if all(name in measured for measured in others)]
         return {n: metrics.mean_of([m[n] for m in self.per_class.values()]) for n in names} | self.pooled
