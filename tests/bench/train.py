@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -216,7 +215,9 @@ def child(what: str, base: Path, batch: int) -> None:
         made = {"plain": Plain, "ours": trainer}[what](base, Path(temporary) / "crops", listed, settings(batch))
         for _ in range(5):
             made.step()  # type: ignore[attr-defined]
-    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3))
+    # Not ru_maxrss, which a new process takes over from the one that started it.
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    print(json.dumps(int(line.split()[1]) * 1024 / 1e6))
 
 
 def publishing(base: Path, folder: Path, listed: list[Crop], rounds: int) -> None:
