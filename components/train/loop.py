@@ -19,7 +19,7 @@ from components.train.batches import Batch, draw
 from components.train.config import TrainConfig
 from components.train.data import LatentSet
 from components.train.model import BaseModel
-from components.train.snapshot import Snapshot, Tensors, copied
+from components.train.snapshot import Snapshot, Tensors, packed, unpacked
 
 
 class Trainer:
@@ -172,21 +172,22 @@ class Trainer:
 
     def snapshot(self, publish: bool, save: bool) -> Snapshot:
         """Copies of what is to be published of this step, the average where there is one, and of the state."""
-        raw = copied(self.trained()) if save or self.ema is None else None
-        average = copied(self.ema.shadow) if self.ema is not None else None
-        state = None
+        held: dict[str, Any] = {"done": self.done}
+        if save or self.ema is None:
+            held["models"] = self.trained()
+        if self.ema is not None:
+            held["average"] = {"steps": self.ema.steps, "shadow": self.ema.shadow}
         if save:
             scaler = self.accelerator.scaler
-            state = {
-                "done": self.done,
-                "models": raw,
-                "optimizer": copied(self.optimizer.state_dict()),
-                "scheduler": copied(self.scheduler.state_dict()),
-                "ema": {"steps": self.ema.steps, "shadow": average} if self.ema is not None else None,
-                "scaler": copied(scaler.state_dict()) if scaler is not None else None,
-            }
-        weights = (raw if average is None else self._named(average)) if publish else None
-        return Snapshot(self.done, self.done * self.config.batch, weights, state)
+            held["optimizer"] = self.optimizer.state_dict()
+            held["scheduler"] = self.scheduler.state_dict()
+            held["scaler"] = scaler.state_dict() if scaler is not None else None
+        copy = packed(held)
+        weights = None
+        if publish:
+            views = unpacked(copy)
+            weights = views["models"] if self.ema is None else self._named(views["average"]["shadow"])
+        return Snapshot(self.done, self.done * self.config.batch, weights, copy if save else None)
 
     def _named(self, tensors: list[torch.Tensor]) -> dict[str, Tensors]:
         """Tensors in the order of `parameters`, under the names they have in their components."""
@@ -194,7 +195,7 @@ class Trainer:
         return {component: {key: next(rest) for key in named} for component, named in self.trained().items()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a snapshot's state."""
+        """Go on from a snapshot's state, unpacked."""
         self.done = state["done"]
         with torch.no_grad():
             for component, named in self.trained().items():
@@ -203,6 +204,6 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         if self.ema is not None:
-            self.ema.restore(**state["ema"])
+            self.ema.restore(**state["average"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])

@@ -34,7 +34,7 @@ from components.train import lora
 from components.train.config import TrainConfig
 from components.train.history import History
 from components.train.model import files_of
-from components.train.snapshot import Snapshot, write_component
+from components.train.snapshot import Snapshot, unpacked, write_component
 from components.train.uploads import persistently
 
 #: Libraries that compute: another version may give other last digits.
@@ -127,7 +127,8 @@ class Run:
         """Commit what a later attempt resumes from, then drop the states that it surpasses."""
         assert snapshot.state is not None
         tree = self.states.at(f"{self.attempt}-{snapshot.step:06d}")
-        value = {**snapshot.state, "history": history, "refs": [dataclasses.asdict(ref) for ref in self.kept]}
+        refs = [dataclasses.asdict(ref) for ref in self.kept]
+        value = {"trainer": snapshot.state, "history": history, "refs": refs}
         with tempfile.TemporaryDirectory(prefix="state-") as temporary:
             torch.save(value, Path(temporary) / "state.pt")
             try:
@@ -146,14 +147,13 @@ class Run:
             state = _fetched(tree)
             if state is None:
                 continue
-            refs = [CheckpointRef(**data) for data in state.pop("refs")]
+            refs = [CheckpointRef(**data) for data in state["refs"]]
             if any(ref.uri and Store.from_env(ref.uri).manifest() is None for ref in refs):
                 continue
-            history = History.of(state.pop("history"))
-            trainer.restore(state)
+            trainer.restore(unpacked(state["trainer"]))
             self.refs = refs
             log(f"train: resumed at step {trainer.done} of an earlier attempt")
-            return history
+            return History.of(state["history"])
         return History()
 
     def finish(self, index: CheckpointIndex) -> CheckpointIndex:
