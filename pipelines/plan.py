@@ -31,6 +31,9 @@ def describe(config: PipelineConfig, workdir: Path) -> str:
     found = None if "://" in config.dataset else survey(config.crop, config.dataset)
     if found is not None and (problems := too_few(found.counts)):
         raise UserError(*problems)
+    if found is not None:
+        crops = sum(split["train"] for split in found.counts.values())
+        config = config.model_copy(update={"train": config.train.resolved(crops)})
     train, evaluate = config.train, config.evaluate
     checkpoints = _checkpoints(config)
     lines = [f"model        {config.model_name}", f"images       {config.dataset}"]
@@ -45,7 +48,7 @@ def describe(config: PipelineConfig, workdir: Path) -> str:
     batch = train.train_batch_size * train.gradient_accumulation_steps
     lines += [
         f"base model   {config.base_model}",
-        f"training     {train.max_train_steps} steps of {batch} crops at {config.crop.resolution} px",
+        f"training     {_length(config)} of {batch} crops at {config.crop.resolution} px",
         f"checkpoints  {checkpoints} and the base, each measured on {evaluate.images_per_class} images a class",
         f"time         {_time(config, found, workdir)}",
         f"disk         {_disk(config, found)}",
@@ -60,7 +63,7 @@ def remember(config: PipelineConfig, outcome: Outcome, workdir: Path) -> None:
     classes = len(outcome.decision.index["prompts"])
     # A run that is found complete in the store takes seconds, which say nothing of training.
     if seconds.get("train", 0) > 20:
-        rates["train_image"] = seconds["train"] / _images_trained(config)
+        rates["train_image"] = seconds["train"] / outcome.decision.index["checkpoints"][-1]["images_seen"]
     if "evaluate" in seconds:
         rates["sample_step"] = seconds["evaluate"] / _sample_steps(config, classes)
     if len(seconds) == len(outcome.steps):
@@ -68,8 +71,15 @@ def remember(config: PipelineConfig, outcome: Outcome, workdir: Path) -> None:
     write_json(_rates_file(config, workdir), rates)
 
 
+def _length(config: PipelineConfig) -> str:
+    """How long training is: in passes where the crops that decide the steps are not counted yet."""
+    passes = config.train.num_train_epochs
+    return f"{config.train.max_train_steps} steps" if passes is None else f"{passes} passes in steps"
+
+
 def _checkpoints(config: PipelineConfig) -> int:
-    return -(-config.train.max_train_steps // config.train.checkpointing_steps)
+    made = -(-config.train.max_train_steps // config.train.checkpointing_steps)
+    return min(made, config.train.checkpoints_total_limit or made)
 
 
 def _images_trained(config: PipelineConfig) -> int:
