@@ -183,6 +183,7 @@ class Metrics:
     generation: dict[str, Any]  #: images a class, sampler, steps, guidance, seed
     crops_digest: str
     dataset: dict[str, str] = field(default_factory=dict)  #: the crops' `dataset`, `dataset_revision`, `…_version`
+    settings: dict[str, Any] = field(default_factory=dict)  #: step → its settings, of crop and evaluate
     schema: int = 1
 
     def rows(self) -> list[CheckpointMetrics]:
@@ -208,6 +209,7 @@ class Decision:
     crops: dict[str, Any]  #: the `CropSet` counts and prompts, for the model card
     #: how the measured images were generated (`Metrics.generation`), for the model card
     generation: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)  #: step → its settings, of crop, evaluate and select_best
     schema: int = 1
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -26,6 +27,7 @@ class RealCrops:
     classes: list[str]
     paths: dict[Split, dict[str, list[Path]]]
     origin: dict[str, str]  #: `dataset`, `dataset_revision` and `dataset_version` of the crop set
+    settings: dict[str, Any] = field(default_factory=dict)  #: the crop settings used
 
 
 def load(folder: Path, index: CheckpointIndex) -> RealCrops:
@@ -63,7 +65,7 @@ def load(folder: Path, index: CheckpointIndex) -> RealCrops:
         "dataset_revision": crop_set.dataset_revision,
         "dataset_version": crop_set.dataset_version,
     }
-    return RealCrops(folder, crop_set.resolution, classes, paths, origin)
+    return RealCrops(folder, crop_set.resolution, classes, paths, origin, crop_set.settings)
 
 
 def read(paths: Sequence[Path], side: int) -> np.ndarray:

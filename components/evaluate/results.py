@@ -64,6 +64,7 @@ class Evaluation:
             },
             crops_digest=self.index.crops_digest,
             dataset=self.real.crops.origin,
+            settings={"crop": self.real.crops.settings, "evaluate": self.config.model_dump(mode="json")},
         )
 
     def finish(self, store: Store, images: Path, metrics: Path, report: Path) -> None:

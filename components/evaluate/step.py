@@ -25,6 +25,7 @@ from components.evaluate.draw import Drawn, draw
 from components.evaluate.real import Real
 from components.evaluate.results import Evaluation
 from components.extractor import load as load_extractor
+from components.leases import held, run_scope
 from components.progress import Progress, duration, log, size
 from components.runtime import InputPath, OutputPath, Result
 from components.storage import Store
@@ -56,7 +57,8 @@ def evaluate(
     listed = load_crops(crops, index)
     real = Real.of(listed, load_extractor(config.extractor), index.settings.get("augment"))
     evaluation = Evaluation(config, index, real)
-    with tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
+    scope = run_scope(index.fingerprint)
+    with held(Store.from_env(store), scope, "evaluate"), tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
         total = len(index.refs()) * len(listed.classes) * config.images_per_class
         progress = Progress("drawing and measuring", total, "image")
         done = 0

@@ -66,6 +66,7 @@ def select_best(
             **measured.dataset,
         },
         generation=measured.generation,
+        settings={**measured.settings, "select_best": config.model_dump(mode="json")},
     )
     artifacts.write_json(best / "best.json", made)
     decision.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from components import artifacts
 from components.artifacts import CheckpointIndex, CheckpointRef, CropSet
 from components.errors import UserError
+from components.leases import held, run_scope
 from components.progress import Progress, duration, log, size
 from components.runtime import InputPath, OutputPath, Result
 from components.storage import Store
@@ -52,9 +53,10 @@ def train(
     if not listed:
         raise UserError(f"{crops}: no training crops; lower crop.reference_fraction or add images")
     root = Store.from_env(store)
-    with tempfile.TemporaryDirectory(prefix="base-") as temporary:
+    made_of = fingerprint(crop_set.digest, base_revision, config)
+    with held(root, run_scope(made_of), "train"), tempfile.TemporaryDirectory(prefix="base-") as temporary:
         folder = _base_folder(base_model, Path(temporary))
-        run = Run(root, fingerprint(crop_set.digest, base_revision, config))
+        run = Run(root, made_of)
         index, losses = run.finished(), []
         if index is not None:
             log(f"train: run {index.fingerprint} is already in the store, complete; nothing to train")

@@ -127,6 +127,7 @@ def test_settings_of_the_run() -> None:
     assert found["convert"]["dtype"] == "fp16"
     assert found["dataset"] == "boards/"
     assert found["crop"] == {"resolution": 64}
+    assert found["evaluate"] == {"seed": 3}
     assert found["select_best"] == {"metric": "kd_lite0", "mode": "min"}
 
 

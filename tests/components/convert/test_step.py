@@ -143,8 +143,8 @@ def test_other_settings_make_another_version_and_move_latest(run: Run) -> None:
 
 def test_another_description_of_equal_tensors_is_another_publication(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run.convert()
-    later = publish.new_version
-    monkeypatch.setattr(publish, "new_version", lambda identity: later(identity, now=4e9))
+    later = publish.version_after
+    monkeypatch.setattr(publish, "version_after", lambda known, digest: later(known, digest, now=4e9))
     run.convert(ConvertConfig(licence="apache-2.0", title="Boards"), out="second")
     assert run.model("second").version == "20961002T070640Z-" + run.model().tensors_digest[:12]
 
