@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from components.errors import Unavailable, UserError
-from components.progress import log
+from components.progress import duration, log
 from components.storage import Store
 
 PREFIX = "leases"
@@ -36,17 +36,17 @@ _ASKED_EVERY = 2.0
 
 def run_scope(fingerprint: str) -> str:
     """The scope of a training run and of what is measured and made of it."""
-    return f"train/{fingerprint}"
+    return f"run-{fingerprint}"
 
 
 def dataset_scope(name: str) -> str:
     """The scope of a data set in the store."""
-    return f"datasets/{name}"
+    return f"dataset-{name}"
 
 
 def model_scope(name: str) -> str:
     """The scope of a published model."""
-    return f"models/{name}"
+    return f"model-{name}"
 
 
 @contextmanager
@@ -94,7 +94,10 @@ def cleaning(store: Store) -> Iterator[Cleaning]:
         finally:
             leases.delete([probe])
         if fresh is not None and fresh < STALE:
-            raise Unavailable(f"{leases.uri_of(CLEANUP)}: another clean-up is running; try again when it has ended")
+            raise Unavailable(
+                f"{leases.uri_of(CLEANUP)}: another clean-up is running; try again when it has ended "
+                f"(one that was killed is in the way for {duration(STALE)})"
+            )
         leases.put_bytes(CLEANUP, data, "application/json")
     made = Cleaning(leases, token)
     try:

@@ -71,11 +71,10 @@ def read_leases(listing: Iterable[Item], get: Read, now: float) -> Leases:
     found: dict[str, tuple[float, bool]] = {}
     for item in listing:
         parts = item.key.split("/")
-        if len(parts) == 4 and parts[0] == leases.PREFIX:
-            scope = f"{parts[1]}/{parts[2]}"
-            last, running = found.get(scope, (item.modified, False))
+        if len(parts) == 3 and parts[0] == leases.PREFIX:
+            last, running = found.get(parts[1], (item.modified, False))
             alive = now - item.modified < leases.STALE and _running(get(item.key))
-            found[scope] = max(last, item.modified), running or alive
+            found[parts[1]] = max(last, item.modified), running or alive
     return found
 
 
@@ -157,7 +156,8 @@ class _Reading:
         for key, parts in self.parts:
             if len(parts) == 4 and parts[0] == "models" and parts[3] == MANIFEST and VERSION.fullmatch(parts[2]):
                 manifest = self.manifest(key)
-                found.setdefault(parts[1], {})[parts[2]] = manifest and record_of(manifest.made_by)
+                record = record_of(manifest.made_by) if manifest is not None else None
+                found.setdefault(parts[1], {})[parts[2]] = record
         return found
 
     def indexes(self) -> dict[str, CheckpointIndex]:

@@ -101,7 +101,7 @@ def _bases(
             used.add(contents.place_of(index.base_uri) or "")
     open_ended = roots.opaque or next((f"train/{run}" for run in runs if run not in contents.indexes), "")
     for scope, (last, running) in contents.leases.items():
-        if scope.startswith("train/") and (running or contents.now - last < policy.grace):
+        if scope.startswith(leases.run_scope("")) and (running or contents.now - last < policy.grace):
             open_ended = open_ended or scope
     if "" in used:
         open_ended = open_ended or "a run whose base model lies elsewhere"
@@ -147,7 +147,7 @@ def _features(plan: Plan, contents: Contents, policy: Policy, name: str, items: 
 
 def _leases(plan: Plan, contents: Contents, policy: Policy, name: str, items: list[Item]) -> None:
     place, spare = f"{leases.PREFIX}/{name}".rstrip("/"), max(policy.grace, leases.STALE)
-    old = [item for item in items if item.key.count("/") == 3 and contents.now - item.modified >= spare]
+    old = [item for item in items if item.key.count("/") == 2 and contents.now - item.modified >= spare]
     gone = {item.key for item in old}
     plan.go("leases", place, "of steps that ended", old)
     why = "of steps that run, or ended lately"

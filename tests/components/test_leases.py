@@ -22,6 +22,14 @@ def home(store: Store) -> Store:
     return store.at("leases-of", uuid.uuid4().hex)
 
 
+def ended(home: Store, scope: str) -> list[str]:
+    """Who held a scope and has ended."""
+    place = home.at(PREFIX, scope)
+    found = [json.loads(place.get_bytes(info.key) or b"") for info in place.list()]
+    assert not any(lease["running"] for lease in found)
+    return [lease["by"] for lease in found]
+
+
 def written(home: Store, scope: str) -> list[bool]:
     """Whether each lease of a scope says that its holder is running."""
     place = home.at(PREFIX, scope)
@@ -29,19 +37,19 @@ def written(home: Store, scope: str) -> list[bool]:
 
 
 def test_a_lease_is_there_while_the_block_runs_and_says_when_it_ended(home: Store) -> None:
-    with held(home, "train/abc", "train"):
-        assert written(home, "train/abc") == [True]
-        with held(home, "train/abc", "evaluate"):
-            assert written(home, "train/abc") == [True, True]
-    assert written(home, "train/abc") == [False, False]
-    with pytest.raises(KeyError), held(home, "train/failed", "train"):
+    with held(home, "run-abc", "train"):
+        assert written(home, "run-abc") == [True]
+        with held(home, "run-abc", "evaluate"):
+            assert written(home, "run-abc") == [True, True]
+    assert written(home, "run-abc") == [False, False]
+    with pytest.raises(KeyError), held(home, "run-failed", "train"):
         raise KeyError
-    assert written(home, "train/failed") == [False]
+    assert written(home, "run-failed") == [False]
 
 
 def test_a_lease_is_renewed(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_RENEWED_EVERY", 0.05)
-    with held(home, "train/abc", "train"):
+    with held(home, "run-abc", "train"):
         (info,) = home.list(f"{PREFIX}/")
         home.delete([info.key])
         while not home.exists(info.key):
@@ -55,13 +63,13 @@ def test_a_step_waits_for_a_cleanup_and_its_lease_is_seen_meanwhile(
     began = threading.Event()
 
     def step() -> None:
-        with held(home, "train/abc", "train"):
+        with held(home, "run-abc", "train"):
             began.set()
 
     with cleaning(home) as mark:
         thread = threading.Thread(target=step)
         thread.start()
-        while not written(home, "train/abc"):
+        while not written(home, "run-abc"):
             time.sleep(0.01)
         assert not began.wait(0.3)
         mark.check()
@@ -88,5 +96,5 @@ def test_one_cleanup_at_a_time_and_a_dead_one_is_taken_over(home: Store, monkeyp
 def test_a_step_goes_on_beside_a_cleanup_that_died(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     home.at(PREFIX).put_bytes(CLEANUP, b'{"schema": 1, "token": "dead"}')
     monkeypatch.setattr(leases, "STALE", 0.0)
-    with held(home, "train/abc", "train"):
-        assert written(home, "train/abc") == [True]
+    with held(home, "run-abc", "train"):
+        assert written(home, "run-abc") == [True]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from components.artifacts import CheckpointRef, PublishedModel, read_json, write_json
@@ -20,8 +21,11 @@ from components.convert import publish, verify, writer
 from components.convert.config import ConvertConfig
 from components.convert.step import convert
 from components.errors import UserError
+from components.leases import run_scope
+from components.models.record import record_of
 from components.runtime import Result
 from components.storage import Store
+from tests.components.test_leases import ended
 
 from .examples import checkpoint_index, decision
 
@@ -80,6 +84,7 @@ def test_publishes_the_trained_weights_once(run: Run, checkpoint: Path, tmp_path
     assert model.file == f"boards-{model.version}.safetensors"
     assert model.uri == run.store.at("models", "boards", model.version).uri
     assert result.metadata["model"]["version"] == model.version
+    assert ended(run.store, run_scope("f" * 64)) == ["convert"]
 
     tree = tmp_path / "tree"
     manifest = Store.from_env(model.uri).get_tree(tree)
@@ -104,6 +109,13 @@ def test_publishes_the_trained_weights_once(run: Run, checkpoint: Path, tmp_path
     assert torch.equal(written["model.diffusion_model.input_blocks.0.0.weight"], expected)
     base = load_file(checkpoint / "vae" / "diffusion_pytorch_model.safetensors")
     assert torch.equal(written["first_stage_model.quant_conv.bias"], base["quant_conv.bias"].half())
+
+    record = record_of(manifest.made_by)
+    assert record is not None
+    assert (record.step, record.run, record.dataset_revision) == (100, "f" * 64, "d" * 64)
+    assert record.checkpoint_uri == run.store.at("train/run/step-000100").uri
+    assert record.base_uri == run.store.at("train/run/base").uri
+    assert record.settings == yaml.safe_load((tree / "config.yaml").read_text())
 
     latest = json.loads(run.store.get_bytes("models/boards/latest.json") or b"{}")
     assert latest["schema"] == 1

@@ -15,15 +15,17 @@ import pytest
 import torch
 from PIL import Image
 
-from components.artifacts import Metrics, read_json
+from components.artifacts import CheckpointIndex, Metrics, read_json
 from components.checkpoints import fetch_checkpoint
 from components.errors import UserError
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.draw import seeds
 from components.evaluate.step import evaluate
+from components.leases import run_scope
 from components.runtime import Result
 from components.storage import Store
 from tests.components.evaluate.examples import PROMPTS, publish_run, write_crop_set
+from tests.components.test_leases import ended
 
 pytestmark = pytest.mark.integration
 
@@ -278,3 +280,8 @@ def test_seeds_of_a_class_stay_when_others_come() -> None:
     drawn = [*seeds(0, "bar", 500), *seeds(0, "pin hole", 500), *seeds(1, "bar", 500)]
     assert len(set(drawn)) == 1500
     assert max(drawn) < 2**32
+
+
+def test_the_run_was_held_against_cleanup(finished: Run) -> None:
+    index = read_json(finished.checkpoints / "index.json", CheckpointIndex)
+    assert ended(finished.store, run_scope(index.fingerprint)) == ["evaluate"]

@@ -136,7 +136,7 @@ def test_a_store_that_fails_half_way_leaves_the_version_before(tmp_path: Path, m
     with EmbeddedStore(tmp_path / "server") as server:
         store = Store.from_env(server.uri, server.environ)
         first = publish_model(store, "boards", tmp_path)
-        real, sent = transfer.send, []
+        real, sent = transfer.send, list[object]()
 
         def send(*arguments: object, **more: object) -> str:
             if len(sent) == 2:

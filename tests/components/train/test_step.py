@@ -16,10 +16,12 @@ from safetensors.torch import load_file
 from components.artifacts import CheckpointIndex, read_json
 from components.checkpoints import fetch_checkpoint
 from components.errors import UserError
+from components.leases import run_scope
 from components.storage import Store
 from components.train import loop
 from components.train.config import TrainConfig
 from components.train.step import train
+from tests.components.test_leases import ended
 
 pytestmark = pytest.mark.integration
 
@@ -291,3 +293,7 @@ def test_settings_refuse_what_cannot_work() -> None:
     ):
         with pytest.raises(ValueError, match=next(reversed(wrong))):
             TrainConfig(**wrong)
+
+
+def test_the_run_was_held_against_cleanup(plain: CheckpointIndex, store: Store) -> None:
+    assert ended(store.at("test-train", "plain"), run_scope(plain.fingerprint)) == ["train"]

@@ -81,7 +81,7 @@ def random_shelf(random: Random) -> Shelf:
         _dataset(shelf, random, f"set{number}")
     for age in random.choices((RECENT, OLD), k=random.randint(0, 3)):
         shelf.put(f"features/{_hex(random, 16)}.npz", b"f" * 10, age, dead=age == OLD)
-        shelf.put(f"leases/train/{_hex(random, 16)}/{_hex(random, 12)}.json", b'{"running": false}', age, dead=True)
+        shelf.put(f"leases/run-{_hex(random, 16)}/{_hex(random, 12)}.json", b'{"running": false}', age, dead=True)
     for place, keys in shelf.bases.items():
         if place not in shelf.used and not shelf.open_ended:
             shelf.dead.update(keys)
@@ -199,7 +199,7 @@ def _unpublished(shelf: Shelf, random: Random, kind: str) -> None:
     if kind == "leased":
         # Nothing was written for long, but a step says that it is at it.
         run, _ = _run(shelf, random, OLD, base, random.random() < 0.5, set(), "all")
-        shelf.put(f"leases/train/{run}/{_hex(random, 12)}.json", b'{"running": true}', 60.0)
+        shelf.put(f"leases/run-{run}/{_hex(random, 12)}.json", b'{"running": true}', 60.0)
         shelf.open_ended = True
     elif kind == "busy":
         # No lease: the youngest object says that it is under way.
@@ -228,7 +228,7 @@ def _dataset(shelf: Shelf, random: Random, name: str) -> None:
         key = f"{home}/versions/{version_after([], manifest.digest, NOW - OLD)}.json"
         shelf.put(key, manifest.to_json(), OLD)
     if held:
-        shelf.put(f"leases/datasets/{name}/{_hex(random, 12)}.json", b'{"running": true}', 60.0)
+        shelf.put(f"leases/dataset-{name}/{_hex(random, 12)}.json", b'{"running": true}', 60.0)
 
 
 def _hex(random: Random, digits: int) -> str:

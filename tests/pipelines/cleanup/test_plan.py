@@ -126,14 +126,14 @@ def test_a_lease_is_a_sign_of_life_and_one_that_is_renewed_protects_whatever_the
     ):
         shelf = Shelf()
         shelf.tree(f"{run}/00000000/step-000100", OLD)
-        shelf.put(f"leases/{run}/0.json", json.dumps({"running": running}).encode(), age)
+        shelf.put(f"leases/run-{'a' * 16}/0.json", json.dumps({"running": running}).encode(), age)
         assert bool(make(shelf.contents(), POLICY).new_generation) is goes, (age, running)
     # What a step is working with stays though nothing else does.
     none = dataclasses.replace(POLICY, grace=0.0, unpublished=0.0)
     for running in (True, False):
         shelf = Shelf()
         shelf.tree(f"{run}/00000000/step-000100", FRESH)
-        shelf.put(f"leases/{run}/0.json", json.dumps({"running": running}).encode(), 60.0)
+        shelf.put(f"leases/run-{'a' * 16}/0.json", json.dumps({"running": running}).encode(), 60.0)
         assert bool(make(shelf.contents(), none).goes) is not running
 
 
