@@ -72,7 +72,7 @@ def convert(config: ConvertConfig, best: InputPath, model_name: str, store: str,
         entry = next(entry for entry in manifest.files if entry.path == file)
         latest = catalog.settle(models)
         if latest.version != version:
-            log(f"latest.json names {latest.version}: {version} is older, or was taken back (models promote names it)")
+            log(f"the latest version is {latest.version}: {version} was taken back, or a newer one published meanwhile")
     published = PublishedModel(
         name=model_name,
         version=version,
@@ -137,10 +137,17 @@ def _write_verified(weights: Path, companion: Path, source: Source, facts: Facts
 def _published(
     models: Store, tree: Path, weights: Path, facts: Facts, identity: publish.Identity, ref: CheckpointRef
 ) -> tuple[str, Manifest]:
-    """The version with exactly this content: the one that is there, or a new one."""
+    """The version with exactly this content: the one that is there, or a new one.
+
+    A new one too where another has become the latest since: the latest is what was made last. Not where a user took
+    the version back.
+    """
     if (found := publish.find(models, identity)) is not None:
-        log("exactly this model is published already; nothing is sent")
-        return found
+        latest = catalog.settle(models)
+        if found[0] == latest.version or found[0] in latest.withdrawn:
+            log("exactly this model is published already; nothing is sent")
+            return found
+        log(f"published before as {found[0]}; {latest.version} has become the latest since, so it is published anew")
 
     def lay_out(version: str) -> Path:
         file = f"{facts.name}-{version}.safetensors"

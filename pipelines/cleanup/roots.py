@@ -18,7 +18,7 @@ class Roots:
 
     kept: Mapping[tuple[str, str], str]  #: name and version → why
     runs: Mapping[str, str]  #: fingerprint → a kept version made from it, ``name@version``
-    spent: Mapping[str, str]  #: fingerprint → a version made from it, where all of those go
+    spent: Mapping[str, str]  #: the same of versions that go
     checkpoints: frozenset[str]  #: places
     bases: frozenset[str]  #: places
     opaque: str  #: a kept version that may refer to anything; "" where there is none
@@ -45,7 +45,6 @@ def roots_of(contents: Contents, policy: Policy) -> Roots:
                 opaque = f"{name}@{version}"
             checkpoints |= {checkpoint} if checkpoint is not None else set()
             bases |= {base} if base is not None else set()
-    spent = {run: version for run, version in spent.items() if run not in runs}
     return Roots(kept, runs, spent, frozenset(checkpoints), frozenset(bases), opaque)
 
 

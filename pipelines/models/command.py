@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
     where = stores.flags()
 
     def add(action: str, help: str) -> argparse.ArgumentParser:
-        return actions.add_parser(action, parents=[where], allow_abbrev=False, help=help)  # type: ignore[no-any-return]
+        return actions.add_parser(action, parents=[where], allow_abbrev=False, help=help)
 
     listed = add("list", "all versions: step, metric against the base, data set, size, which is the latest")
     listed.add_argument("name", nargs="?", metavar="NAME", help="of this model only")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ class Home:
 def home(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Home:
     own, folder = store.at("models-of", uuid.uuid4().hex), tmp_path_factory.mktemp("models")
     first = publish_model(own, "boards", folder)
-    changed = {
+    changed: dict[str, Any] = {
         "step": 200,
         "settings": {"train": {"learning_rate": 0.002, "seed": 0}},
         "prompts": {**RECORD.prompts, "open": "a photo of an open circuit"},

@@ -22,6 +22,7 @@ from components.convert.config import ConvertConfig
 from components.convert.step import convert
 from components.errors import UserError
 from components.leases import run_scope
+from components.models import catalog
 from components.models.record import record_of
 from components.runtime import Result
 from components.storage import Store
@@ -159,6 +160,23 @@ def test_another_description_of_equal_tensors_is_another_publication(run: Run, m
     monkeypatch.setattr(publish, "version_after", lambda known, digest: later(known, digest, now=4e9))
     run.convert(ConvertConfig(licence="apache-2.0", title="Boards"), out="second")
     assert run.model("second").version == "20961002T070640Z-" + run.model().tensors_digest[:12]
+
+
+def test_the_latest_is_what_was_made_last_and_was_not_taken_back(run: Run) -> None:
+    half = ConvertConfig(licence="apache-2.0", compare_images=False)
+    full = ConvertConfig(licence="apache-2.0", compare_images=False, dtype="fp32")
+    models = run.store.at("models/boards")
+    for config, out in ((half, "first"), (full, "second"), (half, "third")):
+        run.convert(config, out=out)
+    first, second, third = (run.model(out) for out in ("first", "second", "third"))
+    assert catalog.versions(models) == [first.version, second.version, third.version]
+    assert first.tensors_digest == third.tensors_digest
+    assert catalog.settle(models).version == third.version
+
+    assert catalog.rollback(models).version == second.version
+    run.convert(half, out="again")
+    assert run.model("again").version == third.version
+    assert catalog.settle(models).version == second.version, "a user took the third back"
 
 
 def test_two_publishers_do_not_mix(run: Run) -> None:

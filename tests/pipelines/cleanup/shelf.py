@@ -51,8 +51,10 @@ class Shelf:
         entries = []
         for number in range(files):
             data = f"{place} {number} ".encode() * (1 + number)
-            self.put(f"{place}/part/{number}.bin", data, age, dead)
-            entries.append(Entry(f"part/{number}.bin", len(data), digest_of(number)))
+            # Names on both sides of the manifest's, in the order of a listing.
+            path = f"{'Az'[number % 2]}{number}.bin"
+            self.put(f"{place}/{path}", data, age, dead)
+            entries.append(Entry(path, len(data), digest_of(number)))
         if whole:
             self.put(f"{place}/MANIFEST.json", Manifest.of(entries, made_by).to_json(), age, dead)
 
