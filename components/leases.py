@@ -65,16 +65,16 @@ def held(store: Store, scope: str, by: str) -> Iterator[None]:
         leases.put_bytes(key, json.dumps(data).encode(), "application/json")
 
     write(True)
-    with _renewed(lambda: write(True)):
-        _wait_for_cleanup(leases, key)
-        try:
+    try:
+        with _renewed(lambda: write(True)):
+            _wait_for_cleanup(leases, key)
             yield
-        finally:
-            try:
-                write(False)
-            except (UserError, Unavailable) as error:
-                # What the block did stands, and the lease goes stale by itself.
-                log(f"{leases.uri_of(key)}: not written ({error})")
+    finally:
+        try:
+            write(False)
+        except (UserError, Unavailable) as error:
+            # What the block did stands, and the lease goes stale by itself.
+            log(f"{leases.uri_of(key)}: not written ({error})")
 
 
 @contextmanager

@@ -99,8 +99,9 @@ def manifest(models: Store, version: str) -> Manifest:
     found = models.at(version).manifest() if VERSION.fullmatch(version) else None
     if found is None:
         known = versions(models)
-        there = f"versions: {', '.join(known[-10:])}" if known else "no version is complete"
-        raise UserError(f"{models.uri}: no version {version!r}; {there}")
+        if not known:
+            raise UserError(f"{models.uri}: no version is complete; the next run publishes one")
+        raise UserError(f"{models.uri}: no version {version!r}; versions: {', '.join(known[-10:])}")
     return found
 
 
@@ -138,7 +139,7 @@ def settle(models: Store) -> Latest:
         known = versions(models)
         left = [version for version in known if version not in withdrawn]
         if not known:
-            raise UserError(f"{models.uri}: no version is complete; publish one")
+            raise UserError(f"{models.uri}: no version is complete; the next run publishes one")
         wanted = (left or known)[-1]
         if current is not None and current.version == wanted:
             return current
