@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 
 from components import leases
+from components.models.catalog import LATEST
 from components.progress import duration
 from components.storage import MANIFEST, VERSION
 from pipelines.cleanup.contents import Contents, Item
@@ -70,7 +71,9 @@ def _model(plan: Plan, contents: Contents, policy: Policy, roots: Roots, name: s
     for version, tree in trees.items():
         place = f"models/{name}/{version}".rstrip("/")
         if not version:
-            plan.stay("latest.json", place, "names the latest version", tree)
+            pointer = f"{place}/{LATEST}"
+            plan.stay("latest.json", place, "names the latest version", (i for i in tree if i.key == pointer))
+            plan.stay("other objects", place, "not known to clean-up", (i for i in tree if i.key != pointer))
         elif (name, version) in roots.kept:
             plan.stay("published version", place, roots.kept[name, version], tree)
         elif version in contents.versions.get(name, {}):
