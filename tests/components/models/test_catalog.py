@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import re
+import signal
 import threading
 import uuid
 from pathlib import Path
@@ -136,13 +139,16 @@ def test_a_store_that_fails_half_way_leaves_the_version_before(tmp_path: Path, m
     with EmbeddedStore(tmp_path / "server") as server:
         store = Store.from_env(server.uri, server.environ)
         first = publish_model(store, "boards", tmp_path)
-        real, sent = transfer.send, list[object]()
+        real, begun, there = transfer.send, itertools.count(1), threading.Semaphore(0)
 
         def send(*arguments: object, **more: object) -> str:
-            if len(sent) == 2:
-                server._stop()
-            sent.append(arguments[1])
-            return real(*arguments, **more)  # type: ignore[arg-type]
+            if next(begun) == 3:
+                there.acquire()
+                there.acquire()
+                os.kill(server.pid, signal.SIGKILL)
+            etag = real(*arguments, **more)  # type: ignore[arg-type]
+            there.release()
+            return etag
 
         monkeypatch.setattr(transfer, "send", send)
         with pytest.raises(Unavailable):
