@@ -19,7 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from components.errors import Unavailable, UserError
 from components.progress import duration, log
@@ -114,6 +114,7 @@ class Cleaning:
 
     leases: Store
     token: str
+    renewed: float = field(default_factory=time.time)  #: when the mark was written last, by this machine's clock
 
     def now(self) -> float:
         """The store's time, seconds since 1970.
@@ -134,16 +135,21 @@ class Cleaning:
 
     def renew(self) -> None:
         """Write the mark again, unless another clean-up has taken over."""
+        began = time.time()
         if self.is_ours():
             data = json.dumps({"schema": 1, "token": self.token}).encode()
             self.leases.put_bytes(CLEANUP, data, "application/json")
+            self.renewed = began
 
     def check(self) -> None:
-        """Stop where another clean-up has taken over.
+        """Stop where this clean-up is not known to be running any more.
 
         Raises:
-            Unavailable: where it has.
+            Unavailable: where another has taken over, or the mark was not renewed for so long (a machine that slept,
+                a store that did not answer) that steps may soon take this one for dead.
         """
+        if time.time() - self.renewed > STALE / 2:
+            raise Unavailable(f"{self.leases.uri_of(CLEANUP)}: not renewed for {duration(STALE / 2)}; start again")
         if not self.is_ours():
             raise Unavailable(f"{self.leases.uri_of(CLEANUP)}: another clean-up has taken over; this one stops")
 

@@ -83,14 +83,26 @@ def test_one_cleanup_at_a_time_and_a_dead_one_is_taken_over(home: Store, monkeyp
         with pytest.raises(Unavailable, match="another clean-up is running"), cleaning(home):
             pytest.fail("both at once")
         assert abs(first.now() - time.time()) < 60
+        stale = leases.STALE
         monkeypatch.setattr(leases, "STALE", -1.0)
         with cleaning(home) as second:
+            monkeypatch.setattr(leases, "STALE", stale)
             with pytest.raises(Unavailable, match="has taken over"):
                 first.check()
             second.check()
         with pytest.raises(Unavailable, match="has taken over"):
             first.now()
     assert not home.exists(f"{PREFIX}/{CLEANUP}")
+
+
+def test_a_cleanup_that_stood_still_for_long_stops(home: Store) -> None:
+    with cleaning(home) as mark:
+        mark.check()
+        mark.renewed -= leases.STALE
+        with pytest.raises(Unavailable, match="not renewed for 2 min 30 s"):
+            mark.check()
+        mark.renew()
+        mark.check()
 
 
 def test_a_step_goes_on_beside_a_cleanup_that_died(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
