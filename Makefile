@@ -1,5 +1,5 @@
-# make help lists the targets. Settings: DATA, NAME, SET, PARAMS, SEEDS, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES, FLAGS, PYTHON,
-# TORCH_INDEX.
+# make help lists the targets. Settings: DATA, NAME, SET, PARAMS, SEEDS, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES, FLAGS,
+# PROFILE, PUSHED, PYTHON, TORCH_INDEX.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,13 +18,16 @@ N ?= 100
 OUT ?= new-images
 IMAGES ?= 200 2000
 FLAGS ?=
+# A cluster's profile for `make compile`, and the file that names the images as they were pushed.
+PROFILE ?=
+PUSHED ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requirements.lock
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan compile settings generate push datasets models gc test test-unit test-integration test-e2e bench-crop lint format lock study clean
+.PHONY: help run plan compile settings generate push datasets models gc test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate gpu-check lint format lock study clean golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -37,8 +40,9 @@ run: $(VENV)/.installed ## run the pipeline here: on the drawn boards, or on DAT
 plan: $(VENV)/.installed ## say what `make run` would do
 	@$(BIN)/python -m pipelines run --plan --workdir '$(WORKDIR)' $(SETTINGS)
 
-compile: $(VENV)/.installed ## write the pipeline for a cluster to pipeline.yaml
-	@$(BIN)/python -m pipelines compile $(SETTINGS)
+compile: $(VENV)/.installed ## write the pipeline to pipeline.yaml: for PROFILE=kind, or PROFILE=gpu PUSHED=images.yaml
+	@$(BIN)/python -m pipelines compile $(SETTINGS) $(if $(PROFILE),--profile '$(PROFILE)') \
+		$(if $(PUSHED),--images '$(PUSHED)')
 
 study: $(VENV)/.installed ## the run with SEEDS='0 1 2'; a table and a picture to OUTPUT=folder
 	@$(BIN)/python -m pipelines study --workdir '$(WORKDIR)' $(SETTINGS) --seeds $(SEEDS) --output '$(OUTPUT)'
@@ -76,6 +80,18 @@ test-e2e: $(VENV)/.dev ## the whole pipeline
 
 bench-crop: $(VENV)/.dev ## speed and memory of the crop step, beside the bare loop (IMAGES='200 2000')
 	@$(BIN)/python -m tests.bench.crop --images $(IMAGES)
+
+bench-train: $(VENV)/.dev ## speed and memory of the trainer, beside a plain DreamBooth loop, and what publishing costs
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m tests.bench.train --curves 3
+
+gpu-check: $(VENV)/.dev ## on a machine with a GPU: each setting that needs one, as a table
+	@$(BIN)/python -m tests.bench.gpu
+
+bench-evaluate: $(VENV)/.dev ## speed of the evaluate step beside the plain way (N=100 images of each of 5 checkpoints)
+	@$(BIN)/python -m tests.bench.evaluate --images '$(N)'
+
+golden: $(VENV)/.dev ## write the compiled pipelines of the tests anew, after a change to what a cluster gets
+	@$(BIN)/python -m tests.pipelines.golden
 
 lint: $(VENV)/.dev ## style, types and import rules
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -13,10 +13,16 @@ from collections.abc import Sequence
 from components import runtime
 from components.images import STEPS
 
+#: Step and flag → module and function that serve in the step's place where the flag is given: work without a pipeline.
+_ALONE = {("evaluate", "--images"): ("components.evaluate.folders", "compare")}
 
-def load(name: str) -> runtime.Step:
-    """The function of the step called `name`."""
-    loaded: runtime.Step = getattr(importlib.import_module(f"components.{name}.step"), name)
+
+def load(name: str, arguments: Sequence[str] = ()) -> runtime.Step:
+    """The function of the step called `name`, or what serves for these `arguments` in its place."""
+    place = (f"components.{name}.step", name)
+    for argument in arguments:
+        place = _ALONE.get((name, argument.partition("=")[0]), place)
+    loaded: runtime.Step = getattr(importlib.import_module(place[0]), place[1])
     return loaded
 
 
@@ -29,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: there is no step {name!r}; the steps are {', '.join(STEPS)}", file=sys.stderr)
         return 2
     runtime.quiet_environment()
-    return runtime.main(name, load(name), rest)
+    return runtime.main(name, load(name, rest), rest)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from components.errors import UserError
 
 Split = Literal["train", "reference"]
 SPLITS: tuple[Split, ...] = ("train", "reference")
+#: Folder of the defect-free crops among the crops, with splits of its own.
+NORMAL = "normal"
 
 T = TypeVar("T")
 
@@ -75,7 +77,7 @@ class CropSet:
     """``crops.json``: what the folder holds. Crops themselves are in the splits' metadata.
 
     Defect-free crops, where they were asked for, are in a folder ``normal`` with splits of its own:
-    ``read_crops(folder / "normal", split)``.
+    ``read_crops(folder / NORMAL, split)``.
     """
 
     resolution: int  #: side of every crop, pixels
@@ -88,6 +90,7 @@ class CropSet:
     settings: dict[str, Any] = field(default_factory=dict)  #: the crop settings used
     dataset_version: str = ""  #: what people call that revision: a pushed version, a git revision; or nothing
     normal: dict[str, int] = field(default_factory=dict)  #: split → number of defect-free crops; where there are any
+    asked_revision: str = ""  #: what snapshot gave out: another one where the data set changed before it was read
     schema: int = 1
 
 
@@ -119,12 +122,13 @@ def read_crops(folder: Path, split: Split) -> list[Crop]:
 
 @dataclass(frozen=True)
 class CheckpointRef:
-    """One checkpoint. Its weights are the base's with `components` replaced by those at `uri`."""
+    """One checkpoint. Its weights are the base's with `components` replaced, or updated, by what is at `uri`."""
 
     step: int
     uri: str | None  #: tree in the store with the trained components; None at step 0, the base itself
-    components: list[str]  #: sub-folders of a diffusers pipeline that the tree replaces, e.g. ["unet"]
+    components: list[str]  #: sub-folders of a diffusers pipeline that the tree replaces or updates, e.g. ["unet"]
     images_seen: int = 0
+    adapter: bool = False  #: whether the tree holds low-rank updates of the base's `components` (`components.adapters`)
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,25 @@ class CheckpointMetrics:
     per_class: dict[str, dict[str, dict[str, Any]]]  #: class → metric name → `Estimate` as data
 
 
+#: Metrics that tables show first, or alone where there is little room; those that were measured.
+HEADLINE = ("kd_lite0", "fd_lite0", "kid", "fid", "memorised", "memorised_pixels", "class_alignment", "clip_score")
+
+#: In place of a step: the model published last, which no step of this run made.
+PUBLISHED = -1
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far the values of two rows are apart: by the same noise, so surer than either value."""
+
+    metric: str
+    a: int  #: step, or `PUBLISHED`
+    b: int
+    value: float  #: of `a` less that of `b`
+    low: float  #: 95 % interval
+    high: float
+
+
 @dataclass(frozen=True)
 class Metrics:
     """``metrics.json`` of the evaluate step."""
@@ -182,12 +205,30 @@ class Metrics:
     extractor: dict[str, str]  #: name, sha256 of its weights, resizer
     generation: dict[str, Any]  #: images a class, sampler, steps, guidance, seed
     crops_digest: str
-    dataset: dict[str, str] = field(default_factory=dict)  #: the crops' `dataset`, `dataset_revision`, `…_version`
+    #: the crops' `dataset`, `dataset_revision`, `dataset_version`, `asked_revision` and `crop_settings` (their digest)
+    dataset: dict[str, str] = field(default_factory=dict)
+    incumbent: dict[str, Any] | None = None  #: the model published last, as a checkpoint is measured
+    differences: list[dict[str, Any]] = field(default_factory=list)  #: `Difference` as data, of all pairs of rows
+    other_extractors: list[dict[str, str]] = field(default_factory=list)  #: records of further networks
     settings: dict[str, Any] = field(default_factory=dict)  #: step → its settings, of crop and evaluate
     schema: int = 1
 
     def rows(self) -> list[CheckpointMetrics]:
         return [CheckpointMetrics(**data) for data in self.checkpoints]
+
+    def published(self) -> CheckpointMetrics | None:
+        """The row of the model published last, where it was measured; its step is `PUBLISHED`."""
+        return CheckpointMetrics(**self.incumbent) if self.incumbent is not None else None
+
+    def difference(self, metric: str, a: int, b: int) -> Estimate | None:
+        """Step `a`'s value of `metric` less step `b`'s, paired by noise; None where it was not measured."""
+        for data in self.differences:
+            found = Difference(**data)
+            if found.metric == metric and {found.a, found.b} == {a, b}:
+                if found.a == a:
+                    return Estimate(found.value, found.low, found.high)
+                return Estimate(-found.value, -found.high, -found.low)
+        return None
 
 
 # --------------------------------------------------------------- decision and model (select_best → convert)
@@ -210,6 +251,10 @@ class Decision:
     #: how the measured images were generated (`Metrics.generation`), for the model card
     generation: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)  #: step → its settings, of crop, evaluate and select_best
+    runner_up: int | None = None  #: step of what would have been chosen otherwise
+    rejected: dict[str, str] = field(default_factory=dict)  #: label of every other checkpoint → why not
+    #: against the model published last: "better", "worse" or "not distinguishable"; empty without one
+    against_published: str = ""
     schema: int = 1
 
 
@@ -226,3 +271,17 @@ class PublishedModel:
     tensors_digest: str  #: of names, shapes, dtypes and values: equal for equal weights
     step: int
     schema: int = 1
+
+
+# ------------------------------------------------------------------- origin (convert → the next run's snapshot)
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """``made_by.trained_on`` in a published model's manifest: what it would take to train it again."""
+
+    dataset: str  #: where the images were, as the user named it
+    dataset_revision: str  #: digest of the files that the crops were cut from
+    asked_revision: str  #: what snapshot had given out: the one that the steps' cache knows the crops by
+    crop_settings: str  #: sha256 of the crop settings
+    base_revision: str  #: digest of the base model's files

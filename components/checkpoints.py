@@ -1,7 +1,8 @@
 """A checkpoint of the train step, made whole again.
 
 The base model is stored once, complete; a checkpoint holds only the components that training
-changed. Here the two are put together into a diffusers folder that any program loads.
+changed, or low-rank updates of them. Here the two are put together into a diffusers folder that any
+program loads.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from components import adapters
 from components.artifacts import CheckpointIndex, CheckpointRef
 from components.errors import UserError
 from components.storage import Store
@@ -30,7 +32,7 @@ def fetch_checkpoint(index: CheckpointIndex, ref: CheckpointRef, folder: Path) -
         UserError: when the base or the checkpoint is gone from the store; the message says which.
     """
     shared = folder / "base"
-    replaced = tuple(f"{name}/" for name in ref.components)
+    replaced = () if ref.adapter else tuple(f"{name}/" for name in ref.components)
     base = Store.from_env(index.base_uri)
     if base.manifest() is None:
         raise UserError(f"{index.base_uri}: the base model is gone from the store; run train again")
@@ -47,5 +49,10 @@ def fetch_checkpoint(index: CheckpointIndex, ref: CheckpointRef, folder: Path) -
         trained = Store.from_env(ref.uri)
         if trained.manifest() is None:
             raise UserError(f"{ref.uri}: checkpoint {ref.step} is gone from the store; run train again")
-        trained.get_tree(whole)
+        if ref.adapter:
+            update = folder / f"{step_name(ref.step)}-update"
+            trained.get_tree(update)
+            adapters.fuse(whole, update / adapters.FILE)
+        else:
+            trained.get_tree(whole)
     return whole

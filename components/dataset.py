@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,7 +20,7 @@ from components.errors import UserError
 from components.leftovers import counts
 from components.parallel import parallel
 from components.progress import Progress, log, size
-from components.storage import MANIFEST, Store
+from components.storage import MANIFEST, Store, digest_of
 from components.storage.uri import key_problem, parse_uri
 from components.versions import dvc_location
 from components.versions.find import version_of
@@ -42,6 +42,8 @@ class Opened:
 
     root: Path
     version: str = ""  #: what people call its version; empty where it has none
+    #: of what is in `root`, where that is known without reading it: of a version, of a prefix (`listing_revision`)
+    revision: str = ""
 
 
 def is_remote(location: str) -> bool:
@@ -153,6 +155,11 @@ def list_store(store: Store, what: str) -> list[File]:
     return found
 
 
+def listing_revision(files: Sequence[File]) -> str:
+    """Digest of what a store lists: keys, tags and sizes. Copies uploaded in parts of other sizes differ."""
+    return digest_of([[f.path, f.etag, f.bytes] for f in files])
+
+
 @contextmanager
 def local_copy(location: str, what: str, workers: int = 8, revision: str = "") -> Iterator[Opened]:
     """The data set as a local folder: itself, or a temporary copy of what is in a store or in an archive.
@@ -176,7 +183,7 @@ def local_copy(location: str, what: str, workers: int = 8, revision: str = "") -
         log(f"downloading {version.files} files of {location}, version {version.name}")
         with tempfile.TemporaryDirectory(prefix="dataset-") as temporary:
             version.fetch(Path(temporary))
-            yield Opened(Path(temporary), version.name)
+            yield Opened(Path(temporary), version.name, version.revision)
         return
     store = Store.from_env(location)
     files = list_store(store, what)
@@ -193,7 +200,7 @@ def local_copy(location: str, what: str, workers: int = 8, revision: str = "") -
             store.download_file(file.path, target)
 
         parallel(fetch, files, workers, progress)
-        yield Opened(root)
+        yield Opened(root, revision=listing_revision(files))
 
 
 @contextmanager

@@ -10,16 +10,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from components.errors import UserError
-
 _SIDE = 224
 # Larger batches are slower: their activations leave the CPU's caches.
 _BATCH = 8
+
+
+class Extractor(Protocol):
+    """What turns images into features."""
+
+    name: str  #: as metrics' names carry it: ``kd_<name>``
+    width: int  #: features an image
+    record: dict[str, str]  #: what made the features, for `Metrics.extractor`
+
+    def features(self, images: np.ndarray, seen: Callable[[int], None] = ...) -> np.ndarray:
+        """uint8 ``[n, height, width, 3]`` to float64 ``[n, width]``; `seen` is called with each batch's size."""
+        ...
 
 
 class Lite0:
@@ -73,31 +83,22 @@ class Lite0:
             seen(len(batch))
         return np.concatenate(rows)
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """The network's 1000 ImageNet logits, float64 ``[n, 1000]``: a check that it sees at all."""
-        with torch.inference_mode():
-            return np.asarray(self._network(self._prepared(images)).double().cpu().numpy())
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """The network's 1000 ImageNet logits by its `features`: float64 ``[n, 1280]`` to ``[n, 1000]``."""
+        head = self._network._fc
+        return np.asarray(features @ head.weight.double().cpu().numpy().T + head.bias.double().cpu().numpy())
 
     def _prepared(self, images: np.ndarray) -> torch.Tensor:
-        pixels = torch.from_numpy(np.array(images, order="C")).to(self.device)
-        planes = pixels.permute(0, 3, 1, 2).float()
-        if planes.shape[2:] != (_SIDE, _SIDE):
-            planes = torch.nn.functional.interpolate(
-                planes, size=(_SIDE, _SIDE), mode="bicubic", antialias=True, align_corners=False
-            ).clamp(0, 255)
+        planes = resized(images, _SIDE, self.device)
         return ((planes - 127) / 128).contiguous(memory_format=torch.channels_last)
 
 
-#: Name in the settings → extractor.
-EXTRACTORS = {Lite0.name: Lite0}
-
-
-def load(name: str) -> Lite0:
-    """The extractor with this name.
-
-    Raises:
-        UserError: for a name that is none.
-    """
-    if name not in EXTRACTORS:
-        raise UserError(f"evaluate.extractor: {name!r} is none; known: {', '.join(EXTRACTORS)}")
-    return EXTRACTORS[name]()
+def resized(images: np.ndarray, side: int, device: torch.device) -> torch.Tensor:
+    """uint8 ``[n, height, width, 3]`` as levels 0 to 255, float32 ``[n, 3, side, side]``, by the anti-aliased
+    bicubic filter that `Lite0` describes; images of that size are left as they are."""
+    planes = torch.from_numpy(np.array(images, order="C")).to(device).permute(0, 3, 1, 2).float()
+    if planes.shape[2:] == (side, side):
+        return planes
+    return torch.nn.functional.interpolate(
+        planes, size=(side, side), mode="bicubic", antialias=True, align_corners=False
+    ).clamp(0, 255)

@@ -60,6 +60,7 @@ class Section:
     figures: Sequence[Figure] = field(default_factory=tuple)
     verdict: bool = False  #: set the text off as the page's conclusion
     tone: str = ""  #: of a verdict: "good", "bad" or neutral
+    side_by_side: bool = False  #: set as many figures beside each other as the page is wide
 
 
 def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:

@@ -4,7 +4,8 @@ A step is one function whose parameters say by their annotations what they are:
 
     def crop(config: CropConfig, dataset: str, crops: OutputPath, report: OutputPath) -> Result
 
-    a `Settings` model      the step's settings: a mapping in the ExecutorInput, ``--config`` and ``--set``
+    a `Settings` model      settings: a mapping in the ExecutorInput. The step's own are called config (``--config``
+                            and ``--set``); another step's that it needs are given by a file (``--crop_settings``)
     str, int, float, bool   a parameter
     InputPath, OutputPath   where an artifact is, or is to be written
 
@@ -206,6 +207,8 @@ def parser(name: str, step: Step) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     made.add_argument("--config", metavar="FILE", type=Path, help="YAML file with the step's settings")
+    for key in _others_settings(signature):
+        made.add_argument(f"--{key}", metavar="FILE", type=Path, help="YAML file with settings of another step")
     made.add_argument(
         "--set",
         metavar="KEY=VALUE",
@@ -228,10 +231,15 @@ def parser(name: str, step: Step) -> argparse.ArgumentParser:
     return made
 
 
+def _others_settings(signature: Signature) -> list[str]:
+    """Names of the settings that are not the step's own."""
+    return [key for key in signature.settings if key != "config"]
+
+
 def _settings_help(signature: Signature) -> str:
     lines = []
-    for model in signature.settings.values():
-        lines.append("settings (for --config and --set):")
+    for name, model in signature.settings.items():
+        lines.append(f"settings (for {'--config and --set' if name == 'config' else f'--{name}'}):")
         for key, info in model.model_fields.items():
             lines.append(f"  {key} = {info.get_default(call_default_factory=True)!r}")
             lines.append(f"      {info.description or ''}")
@@ -241,11 +249,13 @@ def _settings_help(signature: Signature) -> str:
 def _run_flags(name: str, step: Step, arguments: Sequence[str]) -> None:
     signature = Signature.of(step)
     flags = vars(parser(name, step).parse_args(arguments))
-    settings_file, overrides = flags.pop("config"), flags.pop("set")
+    overrides = flags.pop("set")
+    files = {key: flags.pop(key) for key in ("config", *_others_settings(signature))}
     call: dict[str, Any] = dict(flags)
     for key, model in signature.settings.items():
-        data = read_yaml(settings_file) if settings_file else {}
-        call[key] = decode(model, override(data, overrides), name)
+        data = read_yaml(files[key]) if files[key] else {}
+        own = key == "config"
+        call[key] = decode(model, override(data, overrides) if own else data, name if own else key)
     problems = [f"--{k} {call[k]}: not found" for k in signature.inputs if not call[k].exists()]
     if problems:
         raise UserError(*problems)

@@ -2,7 +2,8 @@
 
 Covers Stable Diffusion 1.x and 2.x in diffusers' layout, text to image, offline, without a safety
 checker (it knows nothing of industrial parts). Every image has its own seed, so that what is drawn
-does not depend on the batch it is drawn in. Not covered: image to image, inpainting, other schedulers.
+does not depend on the batch it is drawn in. A UNet that inpaints is let paint the whole image. Not covered: image to
+image, painting a part, other schedulers.
 """
 
 from __future__ import annotations
@@ -201,7 +202,7 @@ def _encode(model: Model, texts: Sequence[str]) -> dict[str, torch.Tensor]:
 
 
 def _noise(model: Model, seeds: Sequence[int], side: int) -> torch.Tensor:
-    shape = (model.unet.config.in_channels, side, side)
+    shape = (model.vae.config.latent_channels, side, side)
     drawn = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(drawn).to(model.device)
 
@@ -221,8 +222,9 @@ def _denoise(
     if guided:
         context = torch.cat([texts[""].expand_as(context), context])
     latents = noise * scheduler.init_noise_sigma
+    shown = _shown(model, latents)
     for time in scheduler.timesteps:
-        given = scheduler.scale_model_input(latents, time)
+        given = torch.cat([scheduler.scale_model_input(latents, time), shown], 1)
         given = torch.cat([given, given]) if guided else given
         predicted = model.unet(given.to(context.dtype), time, encoder_hidden_states=context).sample.float()
         if guided:
@@ -230,6 +232,20 @@ def _denoise(
             predicted = without + guidance * (with_prompt - without)
         latents = scheduler.step(predicted, time, latents).prev_sample
     return latents
+
+
+def _shown(model: Model, latents: torch.Tensor) -> torch.Tensor:
+    """What the UNet is given beside the latents: nothing, or where it inpaints, a mask over a whole grey image.
+
+    ``[batch, 0 or 5, side, side]``.
+    """
+    batch, channels, side, _ = latents.shape
+    if model.unet.config.in_channels == channels:
+        return latents[:, :0]
+    scale = 2 ** (len(model.vae.config.block_out_channels) - 1)
+    grey = latents.new_zeros(1, model.vae.config.in_channels, side * scale, side * scale)
+    blank = model.vae.encode(grey).latent_dist.mode() * model.vae.config.scaling_factor
+    return torch.cat([torch.ones_like(latents[:, :1]), blank.expand(batch, -1, -1, -1)], 1)
 
 
 def _decode(model: Model, latents: torch.Tensor, size: int) -> np.ndarray:

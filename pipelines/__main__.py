@@ -83,6 +83,17 @@ def parser() -> argparse.ArgumentParser:
     compile_.add_argument(
         "--output", type=Path, default=Path("pipeline.yaml"), metavar="FILE", help="where to (pipeline.yaml)"
     )
+    compile_.add_argument(
+        "--profile",
+        metavar="FILE",
+        help="what a cluster decides (images, resources, nodes, names): a YAML file or a shipped name (kind, gpu)",
+    )
+    compile_.add_argument(
+        "--images",
+        type=Path,
+        metavar="FILE",
+        help="YAML file of step: image reference, as they were pushed; goes before the profile's own",
+    )
 
     commands.add_parser(
         "settings", parents=[settings], allow_abbrev=False, help="list every setting with its value and meaning"

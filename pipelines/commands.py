@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from components.errors import UserError
 from components.progress import log
 from components.settings import Settings
+from pipelines.cluster.profile import Profile
+from pipelines.cluster.profile import load as load_profile
 from pipelines.config import SAMPLE_DATASET, PipelineConfig, load
 
 if TYPE_CHECKING:
@@ -115,6 +117,15 @@ def _stopped(failure: StepFailed) -> int:
     return failure.run.status if failure.run.status in (2, 75) else 1
 
 
+def profile_of(flags: argparse.Namespace) -> Profile | None:
+    """The cluster profile that the flags ask for."""
+    if flags.profile is None:
+        if flags.images is not None:
+            raise UserError(f"--images {flags.images}: goes with --profile, which says where the images run")
+        return None
+    return load_profile(flags.profile, flags.images)
+
+
 def compile(flags: argparse.Namespace) -> int:
     """Write the pipeline as KFP IR YAML."""
     from kfp import compiler
@@ -122,11 +133,12 @@ def compile(flags: argparse.Namespace) -> int:
     from pipelines.pipeline import make_pipeline
 
     config = settings_of(flags)
+    cluster = profile_of(flags)
     if flags.output.suffix not in (".yaml", ".yml"):
         raise UserError(f"--output {flags.output}: the name must end in .yaml")
     if not flags.output.absolute().parent.is_dir():
         raise UserError(f"--output {flags.output}: the folder {flags.output.absolute().parent} does not exist")
-    compiler.Compiler().compile(make_pipeline(config), str(flags.output))
+    compiler.Compiler().compile(make_pipeline(config, profile=cluster), str(flags.output))
     print(f"wrote {flags.output}")
     here = [
         f"{key}={value}"

@@ -72,14 +72,23 @@ def find(params: str) -> Path:
     Raises:
         UserError: when there is neither.
     """
-    path = Path(params)
+    return shipped(params, PARAMS, "--params")
+
+
+def shipped(given: str, folder: Path, flag: str) -> Path:
+    """A YAML file by its path, or by its name in `folder`, which comes with the project.
+
+    Raises:
+        UserError: that names `flag` and what is in `folder`, when there is neither.
+    """
+    path = Path(given)
     if path.is_file():
         return path
-    shipped = PARAMS / f"{params}.yaml"
-    if shipped.is_file():
-        return shipped
-    known = ", ".join(sorted(p.stem for p in PARAMS.glob("*.yaml")))
-    raise UserError(f"--params {params}: no such file; give a YAML file or one of {known}")
+    own = folder / f"{given}.yaml"
+    if own.is_file():
+        return own
+    known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+    raise UserError(f"{flag} {given}: no such file; give a YAML file or one of {known}")
 
 
 def load(params: str, assignments: Sequence[str] = ()) -> PipelineConfig:

@@ -1,7 +1,8 @@
 """The pipeline: snapshot → crop → train → evaluate → select_best → convert.
 
-One graph for the laptop and the cluster. It is made by a factory, since the images are known when it
-is compiled: release tags for a cluster, digests of the sources for host processes.
+One graph for the laptop and the cluster. It is made by a factory, since some of it is known when it is
+compiled: the images (release tags, or digests of the sources for host processes), and what a cluster's
+profile says of each step's pod.
 
 No postponed annotations in this file: kfp reads them as types.
 """
@@ -18,6 +19,7 @@ from components.evaluate.component import evaluate
 from components.select_best.component import select_best
 from components.snapshot.component import snapshot
 from components.train.component import train
+from pipelines.cluster.profile import Profile
 from pipelines.config import PipelineConfig
 
 NAME = "defect-diffusion"
@@ -35,14 +37,23 @@ class Outputs(NamedTuple):
     model: dsl.Model
 
 
-def make_pipeline(config: PipelineConfig, image: Callable[[str], str] = images.image) -> Any:
+def make_pipeline(
+    config: PipelineConfig, image: Callable[[str], str] = images.image, profile: Profile | None = None
+) -> Any:
     """The pipeline as a kfp graph component whose parameters default to `config`.
 
-    `image` maps a step's name to the image reference that the compiled pipeline carries.
+    `image` maps a step's name to the image reference that the compiled pipeline carries; a cluster's
+    `profile` has its own, and says what each step's pod asks for.
     """
     defaults = arguments(config)
+    if profile is not None:
+        # Imported here: a run on this machine needs no kfp-kubernetes.
+        from pipelines.cluster import placement
+
+        image = profile.images.reference
 
     @dsl.pipeline(
+        pipeline_config=placement.of_runs(profile) if profile is not None else None,
         name=NAME,
         description="Fine-tunes Stable Diffusion on defect crops, measures every checkpoint on held-out crops, "
         "and publishes the best one as a single file.",
@@ -60,7 +71,12 @@ def make_pipeline(config: PipelineConfig, image: Callable[[str], str] = images.i
         convert_settings: dict = defaults["convert_settings"],
     ) -> Outputs:
         seen = snapshot(
-            config=snapshot_settings, dataset=dataset, base_model=base_model, model_name=model_name, store=store
+            config=snapshot_settings,
+            crop_settings=crop_settings,
+            dataset=dataset,
+            base_model=base_model,
+            model_name=model_name,
+            store=store,
         )
         # It looks at the world outside: answered from a cache it would see nothing.
         seen.set_caching_options(False)
@@ -80,6 +96,9 @@ def make_pipeline(config: PipelineConfig, image: Callable[[str], str] = images.i
             crops=cut.outputs["crops"],
             checkpoints=trained.outputs["checkpoints"],
             store=store,
+            model_name=model_name,
+            # Otherwise every newly published model would make the next run evaluate again.
+            published_revision=seen.outputs["published_revision"] if config.evaluate.compare_with_published else "",
         )
         chosen = select_best(
             config=select_best_settings,
@@ -90,6 +109,8 @@ def make_pipeline(config: PipelineConfig, image: Callable[[str], str] = images.i
         published = convert(config=convert_settings, best=chosen.outputs["best"], model_name=model_name, store=store)
         for step, task in zip(images.STEPS, (seen, cut, trained, measured, chosen, published), strict=True):
             task.set_container_image(image(step))
+            if profile is not None:
+                placement.place(task, step, profile)
         return Outputs(
             crops_report=cut.outputs["report"],
             training_report=trained.outputs["report"],

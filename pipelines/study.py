@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import CheckpointMetrics, Metrics
+from components.artifacts import HEADLINE, CheckpointMetrics, Metrics
 from components.errors import UserError
 from components.progress import duration, size
 from pipelines import class_table, local, study_picture
@@ -120,8 +120,8 @@ def _page(config: PipelineConfig, results: Sequence[SeedResult], picture: str, c
 
 
 def _others(first: Metrics, results: Sequence[SeedResult]) -> list[str]:
-    """Every other metric of the base and of the chosen checkpoint."""
-    names = [n for n in first.higher_is_better if n != "kd_lite0" and n in first.rows()[0].metrics]
+    """The other metrics that matter most, of the base and of the chosen checkpoint."""
+    names = [n for n in HEADLINE if n != "kd_lite0" and n in first.rows()[0].metrics]
     if not names:
         return []
     lines = ["| seed | checkpoint | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.artifacts import CheckpointMetrics
+from components.artifacts import HEADLINE, CheckpointMetrics
 from components.progress import duration, size
 from pipelines.local import Outcome
 from pipelines.table import columns, measured, metric
@@ -22,9 +22,10 @@ def text(outcome: Outcome) -> str:
 
 
 def table(outcome: Outcome) -> list[str]:
-    """A line a checkpoint with every metric and its interval; the chosen one is marked."""
+    """A line a checkpoint with the metrics that matter most and their intervals; the chosen one is marked."""
     metrics = outcome.metrics
-    names = [name for name in metrics.higher_is_better if any(name in row.metrics for row in metrics.rows())]
+    wanted = dict.fromkeys([outcome.decision.metric, *HEADLINE])
+    names = [name for name in wanted if any(name in row.metrics for row in metrics.rows())]
     header = ["", "checkpoint", *map(metric, names)]
     rows = [_row(row, names, decision_step=outcome.decision.step) for row in metrics.rows()]
     rows.append(["", "real vs. real", *(measured(name, metrics.floor.get(name)) for name in names)])

@@ -22,8 +22,16 @@ def write_tokenizer(folder: Path) -> int:
     return len(tokens)
 
 
-def write_pipeline(folder: Path, seed: int = 0, **scheduler: Any) -> Path:
-    """A complete diffusers folder with random weights in safetensors; `scheduler` overrides its settings."""
+def write_pipeline(
+    folder: Path, seed: int = 0, widths: tuple[int, ...] = (32, 64, 64, 64), in_channels: int = 4, **scheduler: Any
+) -> Path:
+    """A complete diffusers folder with random weights in safetensors.
+
+    Args:
+        widths: channels of the UNet's four levels.
+        in_channels: of the UNet; 9 for one that inpaints.
+        scheduler: overrides of its settings.
+    """
     import torch
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -65,7 +73,8 @@ def write_pipeline(folder: Path, seed: int = 0, **scheduler: Any) -> Path:
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         unet=UNet2DConditionModel(
             sample_size=8,
-            block_out_channels=(32, 64, 64, 64),
+            in_channels=in_channels,
+            block_out_channels=widths,
             layers_per_block=2,
             cross_attention_dim=64,
             attention_head_dim=4,

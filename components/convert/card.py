@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from components.artifacts import HEADLINE
 from components.convert.metadata import Facts, code_version, is_hub_name
 from components.convert.record import settings
 
@@ -150,7 +151,8 @@ def _measured(facts: Facts) -> list[str]:
         _table(header, rows),
     ]
     if len(per_class) > 1:
-        names = sorted({name for metrics in per_class.values() for name in metrics})
+        wanted = {decision.metric, *HEADLINE}
+        names = sorted({name for metrics in per_class.values() for name in metrics if name in wanted})
         lines += [
             "By class:\n",
             _table(

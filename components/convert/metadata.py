@@ -7,6 +7,7 @@ a word. There is no date in here: equal input gives an equal file, byte for byte
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import math
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.artifacts import CheckpointIndex, Decision
+from components.artifacts import CheckpointIndex, Decision, TrainedOn
 from components.convert.architecture import Architecture
 from components.convert.config import ConvertConfig
 
@@ -34,6 +35,13 @@ class Facts:
     @property
     def title(self) -> str:
         return self.config.title or self.name
+
+    @property
+    def trained_on(self) -> TrainedOn | None:
+        """What it was made from; None where the decision does not say it all, as those of earlier releases."""
+        known = {**self.decision.crops, "base_revision": self.index.base_revision}
+        names = [field.name for field in dataclasses.fields(TrainedOn)]
+        return TrainedOn(**{name: known[name] for name in names}) if all(map(known.get, names)) else None
 
     @property
     def base_name(self) -> str:

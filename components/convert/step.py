@@ -158,7 +158,10 @@ def _published(
         (tree / "config.yaml").write_text(card.run_settings(facts), encoding="utf-8")
         return tree
 
-    return publish.publish(models, identity, {"model": dataclasses.asdict(record(facts, ref))}, lay_out)
+    made_by = {"model": dataclasses.asdict(record(facts, ref))}
+    if facts.trained_on is not None:
+        made_by["trained_on"] = dataclasses.asdict(facts.trained_on)
+    return publish.publish(models, identity, made_by, lay_out)
 
 
 def _description_digest(facts: Facts, companion: Path) -> str:
@@ -169,6 +172,7 @@ def _description_digest(facts: Facts, companion: Path) -> str:
             header_metadata(facts),
             card.model_card(facts, "", ""),
             card.run_settings(facts),
+            facts.trained_on and dataclasses.asdict(facts.trained_on),
             {path.relative_to(companion).as_posix(): sha256_file(path) for path in files},
         ]
     )

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from PIL import Image
 
-from components.artifacts import Crop
+from components.artifacts import NORMAL, Crop
 from components.crop.annotations import Mask, Problem
 from components.crop.areas import fraction
 from components.crop.config import CropConfig
@@ -27,9 +27,6 @@ from components.crop.plan import Area, Plan, Planned
 from components.crop.window import box_in_crop, cut_image, cut_mask
 from components.parallel import cores, parallel
 from components.progress import Progress
-
-#: Folder of the defect-free crops in the step's output, with splits of its own.
-NORMAL = "normal"
 
 # Files of nearly the size that level 6 makes, in two thirds of the time.
 _PNG_LEVEL = 3

@@ -24,7 +24,7 @@ SAME = 0.99
 # Where more of a class's training crops would go, it is one scene, such as a part in a fixture, and not copies.
 _MOST_DROPPED = 0.5
 
-# Rows of the table of correlations that are held at a time.
+# Crops of each side that are compared at a time: memory does not grow with their number.
 _BLOCK = 512
 
 
@@ -52,8 +52,8 @@ def across_the_split(made: Sequence[Made[Planned]]) -> list[LookAlike]:
         held_out = [m for m in of_class if m.planned.split == "reference"]
         train = [m for m in of_class if m.planned.split == "train"]
         for a, b, swapped in ((held_out, train, False), (train, held_out, True)):
-            for i, j, correlation in _most_alike(_vectors(a), _vectors(b)):
-                pair = (b[j], a[i]) if swapped else (a[i], b[j])
+            for one, other, correlation in _most_alike(a, b):
+                pair = (other, one) if swapped else (one, other)
                 found[pair[0].path, pair[1].path] = LookAlike(*pair, correlation)
     return sorted(found.values(), key=lambda p: (-p.correlation, p.crop.planned.order, p.other.planned.order))
 
@@ -63,8 +63,7 @@ def within_training(made: Sequence[Made[Planned]]) -> list[LookAlike]:
     found = []
     for of_class in _by_class(made):
         train = [m for m in of_class if m.planned.split == "train"]
-        vectors = _vectors(train)
-        found += [LookAlike(train[i], train[j], c) for i, j, c in _most_alike(vectors, vectors, earlier=True)]
+        found += [LookAlike(*pair) for pair in _most_alike(train, train, earlier=True)]
     return sorted(found, key=lambda p: (-p.correlation, p.crop.planned.order))
 
 
@@ -95,24 +94,27 @@ def _by_class(made: Sequence[Made[Planned]]) -> Iterator[list[Made[Planned]]]:
         yield [m for m in made if m.crop.defect == name]
 
 
+def _most_alike(
+    a: Sequence[Made[Planned]], b: Sequence[Made[Planned]], earlier: bool = False
+) -> Iterator[tuple[Made[Planned], Made[Planned], float]]:
+    """For each of `a` the most similar of `b` (before it, where `earlier`), if it looks the same."""
+    for start in range(0, len(a), _BLOCK):
+        vectors = _vectors(a[start : start + _BLOCK])
+        best, which = np.full(len(vectors), -1.0), np.zeros(len(vectors), int)
+        for first in range(0, len(b), _BLOCK):
+            alike = vectors @ _vectors(b[first : first + _BLOCK]).T
+            if earlier:
+                order = np.arange(first, first + alike.shape[1]) - np.arange(start, start + len(alike))[:, None]
+                alike[order >= 0] = -1
+            here, at = alike.max(axis=1), alike.argmax(axis=1)
+            closer = here > best
+            best[closer], which[closer] = here[closer], first + at[closer]
+        for i in np.flatnonzero(best >= SAME):
+            yield a[start + i], b[which[i]], float(best[i])
+
+
 def _vectors(made: Sequence[Made[Planned]]) -> np.ndarray:
     """Thumbnails, float32 [crops, pixels], with mean zero and length one; all zero for a crop of one colour."""
-    if not made:
-        return np.empty((0, 0), np.float32)
     grey = np.stack([m.look.thumbnail.ravel() for m in made]).astype(np.float32)
     grey -= grey.mean(axis=1, keepdims=True)
     return grey / np.maximum(np.linalg.norm(grey, axis=1, keepdims=True), 1e-6)
-
-
-def _most_alike(a: np.ndarray, b: np.ndarray, earlier: bool = False) -> Iterator[tuple[int, int, float]]:
-    """For each row of `a` the most similar one of `b` (before it, where `earlier`), if it looks the same."""
-    if not len(a) or not len(b):
-        return
-    for start in range(0, len(a), _BLOCK):
-        alike = a[start : start + _BLOCK] @ b.T
-        if earlier:
-            alike[np.arange(len(b)) >= np.arange(start, start + len(alike))[:, None]] = -1
-        best = alike.argmax(axis=1)
-        for i, j in enumerate(best):
-            if alike[i, j] >= SAME:
-                yield start + i, int(j), float(alike[i, j])

@@ -61,8 +61,11 @@ class Plan:
         return sorted({crop.defect.defect for crop in self.crops})
 
 
-def plan_crops(config: CropConfig, images: Sequence[AnnotatedImage]) -> Plan:
+def plan_crops(config: CropConfig, images: Sequence[AnnotatedImage], trainable: bool = True) -> Plan:
     """Decide on the crops of `images`.
+
+    Args:
+        trainable: refuse a class without crops on one side.
 
     Raises:
         UserError: no defects, classes that do not exist, a class without crops on one side.
@@ -95,7 +98,8 @@ def plan_crops(config: CropConfig, images: Sequence[AnnotatedImage]) -> Plan:
         if limit is not None and len(ranked) > limit:
             left_out[name][f"over the limit of {limit} {split} crops"] += len(ranked) - limit
     kept.sort(key=lambda p: p.order)
-    require_both_splits(config, classes, count(kept))
+    if trainable:
+        require_both_splits(config, classes, count(kept))
     return Plan(kept, dict(left_out), _normal(config, images))
 
 

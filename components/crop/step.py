@@ -7,11 +7,12 @@ Reads annotations (`components.crop.formats`), decides on the crops (`plan`), cu
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
-from components.artifacts import SPLITS, CropSet, write_crops, write_json
+from components.artifacts import NORMAL, SPLITS, CropSet, write_crops, write_json
 from components.crop.config import CropConfig
-from components.crop.cutting import NORMAL, Cuttings, cut_crops
+from components.crop.cutting import Cuttings, cut_crops
 from components.crop.lookalikes import across_the_split, to_drop
 from components.crop.page import write_page
 from components.crop.plan import Plan, count, plan_crops, require_both_splits
@@ -19,8 +20,10 @@ from components.crop.quality import Quality, judge
 from components.crop.reading import Data, read_folder, refuse, undecodable
 from components.crop.record import Record
 from components.crop.staging import new_folder
-from components.dataset import Opened, local_copy, name_of
+from components.dataset import Opened, list_folder, local_copy, name_of
+from components.parallel import cores
 from components.progress import log
+from components.revision import revision_read
 from components.runtime import OutputPath, Result
 from components.storage import digest_of
 
@@ -33,8 +36,8 @@ def crop(
     Args:
         config: the step's settings.
         dataset: local folder or ``s3://bucket/prefix`` with annotated images, or an archive of them.
-        dataset_revision: its digest, as snapshot gives it; recorded in the output. Of a data set with versions,
-            the version with this digest is read.
+        dataset_revision: its digest, as snapshot gives it. Of a data set with versions, the version with this digest
+            is read; of another, what is there: the revision that was read is recorded, and the one asked for.
         crops: folder to be written: ``crops.json``, ``quality.json``, and for each of the splits ``train`` and
             ``reference`` its ``metadata.jsonl``, images and masks (`components.artifacts`).
         report: HTML page to be written.
@@ -52,6 +55,8 @@ def crop(
     record = Record(store, dataset_revision, config)
     with record.of_refusals(dataset), new_folder(crops, "crops.json") as folder:
         with local_copy(dataset, "dataset", revision=dataset_revision) as opened:
+            files = list_folder(opened.root, "dataset")
+            read = replace(opened, revision=revision_read(opened, files, dataset_revision, cores()))
             data = _readable(config, name_of(dataset), opened.root)
             plan = plan_crops(config, data.images)
             cut = cut_crops(config, opened.root, plan, folder)
@@ -61,7 +66,7 @@ def crop(
             dropped = set() if config.lookalikes == "keep" else to_drop(twins, count(m.planned for m in cut.made))
             kept = cut.without(dropped)
             require_both_splits(config, plan.classes, count(m.planned for m in kept.made))
-            crop_set = _write_metadata(config, dataset, dataset_revision, opened, plan, kept, folder)
+            crop_set = _write_metadata(config, dataset, dataset_revision, read, plan, kept, folder)
             quality = judge(
                 config, data.images, plan, kept.made, twins, dropped, crop_set, data.problems + cut.problems
             )
@@ -95,7 +100,7 @@ def _remove(cut: Cuttings, dropped: Collection[str], folder: Path) -> None:
 
 
 def _write_metadata(
-    config: CropConfig, dataset: str, revision: str, opened: Opened, plan: Plan, kept: Cuttings, folder: Path
+    config: CropConfig, dataset: str, asked: str, read: Opened, plan: Plan, kept: Cuttings, folder: Path
 ) -> CropSet:
     for split in SPLITS:
         write_crops(folder, split, [m.crop for m in kept.made if m.planned.split == split])
@@ -108,8 +113,9 @@ def _write_metadata(
         counts=count(m.planned for m in kept.made),
         digest=digest_of([[m.path, m.digest] for m in kept.made] + [[m.path, m.digest] for m in kept.normal]),
         dataset=dataset,
-        dataset_revision=revision,
-        dataset_version=opened.version,
+        dataset_revision=read.revision,
+        dataset_version=read.version,
+        asked_revision=asked,
         settings=config.model_dump(mode="json"),
         normal={s: sum(m.planned.split == s for m in kept.normal) for s in SPLITS} if config.normal_per_image else {},
     )

@@ -2,6 +2,7 @@
 
 `survey` is for the plan that is shown before a run: the user's mistakes in the data and in the settings come to
 light in seconds instead of after the first step. `census` is for the record of a data set that is pushed.
+`inventory` is for snapshot, which holds the crops that there would be against those that a model was trained on.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from pathlib import Path
 
 from components.crop.config import CropConfig, FormatName
 from components.crop.plan import count, plan_crops
-from components.crop.reading import read_folder, refuse
+from components.crop.reading import Data, read_folder, refuse
 from components.dataset import local_copy, name_of
+from components.parallel import cores, parallel
+from components.progress import Progress
+from components.storage import digest_of, sha256_file
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,16 @@ class Census:
     good: int  #: those of them without a defect
     defects: dict[str, int]  #: class → annotated defects, sorted by class
     problems: int  #: annotations and images that cannot be used
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Which crops there would be, and of what."""
+
+    counts: dict[str, dict[str, int]]  #: class → split → crops
+    #: which crop (split, image, class and place) → what it shows (pixels of the image, size of the defect); digests of
+    #: 48 bits: two of 100,000 crops are taken for one another once in 50,000 inventories
+    crops: dict[str, str]
 
 
 def census(form: FormatName, name: str, root: Path) -> Census:
@@ -60,8 +74,41 @@ def survey(config: CropConfig, dataset: str) -> Survey:
         UserError: as the crop step does for annotations; pixels are not looked at.
     """
     with local_copy(dataset, "dataset") as opened:
-        data = read_folder(config.format, name_of(dataset), opened.root, config.join)
-        if config.on_error == "fail":
-            refuse(data.problems)
-        planned = plan_crops(config, data.images)
-    return Survey(data.format, len(data.images), count(planned.crops), len(data.problems))
+        data = _sound(config, name_of(dataset), opened.root)
+        crops = plan_crops(config, data.images).crops
+    return Survey(data.format, len(data.images), count(crops), len(data.problems))
+
+
+def inventory(config: CropConfig, dataset: str, revision: str) -> Inventory:
+    """Read the annotations in `dataset`, wherever it lies, and list the crops they give.
+
+    Args:
+        revision: what is read of a data set with versions.
+
+    Raises:
+        UserError: as the crop step does for annotations; pixels are not looked at. A class that is new and has crops
+            on one side only is none: more of it may be on its way.
+        Unavailable: the object store does not answer.
+    """
+    with local_copy(dataset, "dataset", revision=revision) as opened:
+        root = opened.root
+        crops = plan_crops(config, _sound(config, name_of(dataset), root).images, trainable=False).crops
+        sources = sorted({crop.source for crop in crops})
+        progress = Progress("images of crops read", len(sources), unit="image")
+        digests = dict(zip(sources, parallel(lambda s: sha256_file(root / s), sources, cores(), progress)))
+    shown = {
+        _short(crop.split, crop.file): _short(digests[crop.source], crop.window, crop.defect.area) for crop in crops
+    }
+    return Inventory(count(crops), shown)
+
+
+def _sound(config: CropConfig, name: str, root: Path) -> Data:
+    """The annotations below `root`, refused where they hold mistakes that may not be passed over."""
+    data = read_folder(config.format, name, root, config.join)
+    if config.on_error == "fail":
+        refuse(data.problems)
+    return data
+
+
+def _short(*parts: object) -> str:
+    return digest_of(parts)[:12]

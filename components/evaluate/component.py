@@ -13,6 +13,8 @@ def evaluate(
     store: str,
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
+    model_name: str = "",
+    published_revision: str = "",
 ):
     """Generate with every checkpoint and measure it against held-out real crops."""
     return dsl.ContainerSpec(

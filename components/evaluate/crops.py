@@ -14,6 +14,7 @@ from PIL import Image
 from components.artifacts import SPLITS, CheckpointIndex, CropSet, Split, read_crops, read_json
 from components.errors import UserError
 from components.evaluate.config import too_few
+from components.storage import digest_of, sha256_file
 
 _READ_AT_ONCE = 32
 
@@ -26,7 +27,7 @@ class RealCrops:
     resolution: int
     classes: list[str]
     paths: dict[Split, dict[str, list[Path]]]
-    origin: dict[str, str]  #: `dataset`, `dataset_revision` and `dataset_version` of the crop set
+    origin: dict[str, str]  #: what `Metrics.dataset` says of the crop set
     settings: dict[str, Any] = field(default_factory=dict)  #: the crop settings used
 
 
@@ -64,6 +65,8 @@ def load(folder: Path, index: CheckpointIndex) -> RealCrops:
         "dataset": crop_set.dataset,
         "dataset_revision": crop_set.dataset_revision,
         "dataset_version": crop_set.dataset_version,
+        "asked_revision": crop_set.asked_revision,
+        "crop_settings": digest_of(crop_set.settings),
     }
     return RealCrops(folder, crop_set.resolution, classes, paths, origin, crop_set.settings)
 
@@ -87,6 +90,21 @@ def read(paths: Sequence[Path], side: int) -> np.ndarray:
             )
         images[i] = pixels
     return images
+
+
+def digests(paths: Sequence[Path]) -> list[str]:
+    """SHA-256 of each file.
+
+    Raises:
+        UserError: when one cannot be read.
+    """
+    found = []
+    for path in paths:
+        try:
+            found.append(sha256_file(path))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error}); run crop again") from None
+    return found
 
 
 def batches(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:

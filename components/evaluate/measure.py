@@ -1,113 +1,252 @@
 """What is measured of a checkpoint, and the same between real crops: class by class, then averaged.
 
 Class by class, since a model that draws one class well and mixes up two others can fit the pooled
-crops. Features in, `Estimate`s out; drawing and reading are elsewhere.
+crops. What only many images carry (the Inception Score, subsets) is measured over all classes at once.
+Features in, `Estimate`s out; drawing and reading are elsewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from components.artifacts import Estimate
 from components.evaluate import metrics
+from components.evaluate.config import EvaluateConfig
+from components.evaluate.metrics import KernelDistance
+from components.evaluate.names import HIGHER_IS_BETTER, Names, absent
 from components.evaluate.probe import Probe
-from components.nearest import nearest
 
 Measured = dict[str, Estimate]
 
-#: Metric → whether higher is better, for those that a checkpoint can be chosen by. The distance to the
-#: nearest training image is none of them: small is copied, large is unlike anything real.
-HIGHER_IS_BETTER = {"kd_lite0": False, "fd_lite0": False, "memorised": False, "class_alignment": True}
+#: The extractor that classes and copies are recognised by.
+MAIN = "lite0"
+_SPLIT_OF = 10  # images: below, the Inception Score is mostly its own upper bound
 
-#: Metrics that people will look for, and why they are not here.
-ABSENT = {
-    "fid": "needs Inception weights, which no package carries under a clear licence; fd_lite0 is the same "
-    "distance on other features, and its numbers are not FIDs",
-    "kid": "as fid; kd_lite0 is the same distance on other features, and its numbers are not KIDs",
-    "inception_score": "never looks at the real images, and is bounded by the number of images drawn",
-    "clip_score": "no package carries CLIP weights, and no hub is asked",
-}
-_ONE_CLASS = "there is one class; nothing to mix it up with"
+
+@dataclass(frozen=True)
+class ImageSet:
+    """What is measured of one class's images."""
+
+    features: Mapping[str, np.ndarray]  #: extractor → float64 ``[n, d]``
+    #: distance to the nearest training view by features, float64 ``[n]``; empty for training crops
+    nearest: np.ndarray = field(default_factory=lambda: np.empty(0))
+    pixels: np.ndarray = field(default_factory=lambda: np.empty(0))  #: the same by pixels
+    logits: Mapping[str, np.ndarray] = field(default_factory=dict)  #: extractor → float64 ``[n, classes]``
+    clip: np.ndarray | None = None  #: CLIP scores, float64 ``[n]``
+
+    @property
+    def count(self) -> int:
+        return len(next(iter(self.features.values())))
 
 
 class RealFeatures:
-    """Features of the real crops and what follows from them.
+    """What is known of the real crops.
 
     Args:
-        train: class → float64 ``[crops, d]``.
-        reference: the same of the held-out crops.
+        train: class → training crops, as if they had been generated.
+        reference: class → held-out crops.
         views: every training crop, all classes in the order of `train`, in each view that training
-            showed: float64 ``[views × crops, d]``, view by view.
+            showed: features of `MAIN`, float64 ``[views × crops, d]``, view by view.
     """
 
-    def __init__(self, train: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray], views: np.ndarray) -> None:
+    def __init__(self, train: Mapping[str, ImageSet], reference: Mapping[str, ImageSet], views: np.ndarray) -> None:
         self.train, self.reference, self.views = train, reference, views
-        #: class → distance of each held-out crop to the nearest view, float64 ``[crops]``.
-        self.reference_distances = {name: nearest(rows, views)[0] for name, rows in reference.items()}
-        labels = np.repeat(np.arange(len(train)), [len(rows) for rows in train.values()])
+        rows = [images.features[MAIN] for images in train.values()]
+        labels = np.repeat(np.arange(len(train)), [len(part) for part in rows])
         #: None with one class.
-        self.probe = Probe(np.concatenate(list(train.values())), labels) if len(train) > 1 else None
-
-    def absent(self) -> dict[str, str]:
-        """Metric → why it was not measured."""
-        return ABSENT if self.probe else {**ABSENT, "class_alignment": _ONE_CLASS}
-
-    def directions(self) -> dict[str, bool]:
-        """`HIGHER_IS_BETTER` of the metrics that are measured."""
-        return {name: higher for name, higher in HIGHER_IS_BETTER.items() if name not in self.absent()}
+        self.probe = Probe(np.concatenate(rows), labels) if len(train) > 1 else None
+        # Of all classes: one class has too few for a 1st percentile.
+        self.all_nearest = np.concatenate([images.nearest for images in reference.values()])
+        self.all_pixels = np.concatenate([images.pixels for images in reference.values()])
 
 
-def of_checkpoint(
-    generated: Mapping[str, np.ndarray], distances: Mapping[str, np.ndarray], real: RealFeatures
-) -> dict[str, Measured]:
-    """Class → metrics of the images drawn.
+@dataclass(frozen=True)
+class Measurements:
+    """A checkpoint's numbers, and what its difference from another's is worth."""
+
+    per_class: dict[str, Measured]
+    pooled: Measured  #: what is measured over all classes at once
+    kernels: dict[str, dict[str, KernelDistance]]  #: kernel distance's name → class → its parts
+
+    @property
+    def overall(self) -> Measured:
+        """Each metric's mean over the classes that all have it, and the pooled ones."""
+        first, *others = self.per_class.values()
+        names = [name for name in first if all(name in measured for measured in others)]
+        return {n: metrics.mean_of([m[n] for m in self.per_class.values()]) for n in names} | self.pooled
+
+
+def of_checkpoint(images: Mapping[str, ImageSet], real: RealFeatures, config: EvaluateConfig) -> Measurements:
+    """What a checkpoint drew (by class), against the held-out crops."""
+    kernels: dict[str, dict[str, KernelDistance]] = {}
+    per_class: dict[str, Measured] = {}
+    for number, (name, drawn) in enumerate(images.items()):
+        measured: Measured = {}
+        for extractor, generated in drawn.features.items():
+            kernel = KernelDistance(generated, real.reference[name].features[extractor])
+            kernels.setdefault(Names(extractor).kernel, {})[name] = kernel
+            measured[Names(extractor).kernel] = kernel.estimate()
+            reference, train = real.reference[name].features[extractor], real.train[name].features[extractor]
+            measured |= _of_features(extractor, generated, reference, train, config)
+        measured |= _copies(drawn, real)
+        if real.probe is not None:
+            measured["class_alignment"] = _alignment(drawn, number, real)
+        if drawn.clip is not None:
+            measured["clip_score"] = metrics.mean(drawn.clip)
+        per_class[name] = measured
+    return Measurements(per_class, _pooled(images, real.reference, config), kernels)
+
+
+def of_folders(images: ImageSet, reference: ImageSet, train: ImageSet | None, config: EvaluateConfig) -> Measured:
+    """One set of images against another, without classes; copies are looked for in `train`, where it is given.
+
+    `nearest` and `pixels` of `images` and `reference` are distances to `train`.
+    """
+    measured: Measured = {}
+    for extractor, generated in images.features.items():
+        real = reference.features[extractor]
+        measured[Names(extractor).kernel] = metrics.kernel_distance(generated, real)
+        trained = generated[:0] if train is None else train.features[extractor]
+        measured |= _of_features(extractor, generated, real, trained, config)
+    if train is not None:
+        measured["memorised"] = metrics.memorised(images.nearest, reference.nearest)
+        measured["memorised_pixels"] = metrics.memorised(images.pixels, reference.pixels)
+        measured["nearest_train"] = metrics.median(images.nearest, train.count)
+    if images.clip is not None:
+        measured["clip_score"] = metrics.mean(images.clip)
+    return measured | _pooled({"": images}, {"": reference}, config)
+
+
+def floor(real: RealFeatures, config: EvaluateConfig) -> Measurements:
+    """The same between real images: training crops as if they had been generated.
+
+    What depends on the number of images takes as many of them as are generated, where there are.
+    Recognition, nearest distances and diversity are those of the held-out crops.
+    """
+    per_class: dict[str, Measured] = {}
+    for number, (name, train) in enumerate(real.train.items()):
+        reference = real.reference[name]
+        measured: Measured = {}
+        for extractor, rows in train.features.items():
+            measured[Names(extractor).kernel] = metrics.kernel_distance(rows, reference.features[extractor])
+            chosen = np.linspace(0, len(rows) - 1, min(config.images_per_class, len(rows))).round().astype(int)
+            measured |= _of_features(extractor, rows[chosen], reference.features[extractor], rows, config)
+            measured[Names(extractor).diversity] = metrics.diversity(reference.features[extractor])
+            within = metrics.diversity_in_clusters(reference.features[extractor], rows)
+            measured.pop(Names(extractor).clusters, None)
+            if within is not None:
+                measured[Names(extractor).clusters] = within
+        measured |= _copies(reference, real)
+        if real.probe is not None:
+            measured["class_alignment"] = _alignment(reference, number, real)
+        if reference.clip is not None:
+            measured["clip_score"] = metrics.mean(reference.clip)
+        per_class[name] = measured
+    return Measurements(per_class, _pooled(real.train, real.reference, config), {})
+
+
+def missing(real: RealFeatures, config: EvaluateConfig, networks: Mapping[str, str]) -> dict[str, str]:
+    """Metric → why it is not measured. `networks`: extractor → why it is not there."""
+    first = next(iter(real.train.values()))
+    fewest = min(config.images_per_class, *(crops.count for crops in real.reference.values()))
+    found = too_few(first, fewest, config.images_per_class * len(real.train), len(real.all_nearest), config)
+    if real.probe is None:
+        found["class_alignment"] = "there is one class; nothing to mix it up with"
+    return absent(networks) | found
+
+
+def too_few(seen: ImageSet, fewest: int, generated: int, real: int, config: EvaluateConfig) -> dict[str, str]:
+    """Metric → why there are too few images for it.
 
     Args:
-        generated: class → features, float64 ``[n, d]``.
-        distances: class → distance of each image to its nearest training view, float64 ``[n]``.
+        seen: any set, for the networks that there are.
+        fewest: images of the class and side that has fewest.
+        generated, real: images of all classes together.
     """
-    return {
-        name: _of_class(number, generated[name], generated[name], distances[name], name, real)
-        for number, name in enumerate(real.train)
-    }
+    found: dict[str, str] = {}
+    if "inception" in seen.features and "inception" not in seen.logits:
+        found["inception_score"] = "the weights that evaluate.inception names hold no classifier"
+    for extractor in seen.features:
+        names = Names(extractor)
+        if fewest <= config.nearest_k:
+            why = f"a class has {fewest} images on one side, and more than nearest_k = {config.nearest_k} are needed"
+            found |= dict.fromkeys(names.manifold, why)
+        if min(generated, real) < config.kid_subset_size:
+            found[names.subsets] = (
+                f"subsets of kid_subset_size = {config.kid_subset_size} need as many images on each side, of all "
+                f"classes together, and there are {min(generated, real)}; {names.kernel} has the same expectation at "
+                "any number"
+            )
+    if generated < _SPLIT_OF * config.inception_score_splits:
+        why = (
+            f"{generated} images in {config.inception_score_splits} splits: with fewer than {_SPLIT_OF} images a split "
+            "it is little more than its own upper bound"
+        )
+        found |= {Names(extractor).inception_score: why for extractor in seen.logits}
+    return found
 
 
-def floor(real: RealFeatures, images_per_class: int) -> dict[str, Measured]:
-    """Class → the same metrics between real images: training crops as if they had been generated.
-
-    The Fréchet distance takes as many of them as were generated, where there are: it depends on their
-    number. Recognition and nearest distances are those of the held-out crops.
-    """
-    values = {}
-    for number, (name, train) in enumerate(real.train.items()):
-        chosen = np.linspace(0, len(train) - 1, min(images_per_class, len(train))).round().astype(int)
-        reference, distances = real.reference[name], real.reference_distances[name]
-        measured = _of_class(number, train, reference, distances, name, real)
-        values[name] = {**measured, "fd_lite0": metrics.frechet_distance(train[chosen], reference)}
-    return values
+def directions(measured: Measured) -> dict[str, bool]:
+    """Metric → whether higher is better, for those of `measured` that a checkpoint can be chosen by."""
+    known = dict(HIGHER_IS_BETTER)
+    for names in map(Names, Names.EXTRACTORS):
+        known |= dict.fromkeys((names.kernel, names.frechet, names.subsets), False)
+        known |= dict.fromkeys(names.manifold, True)
+    return {name: known[name] for name in known if name in measured}
 
 
-def _of_class(
-    number: int, images: np.ndarray, recognised: np.ndarray, distances: np.ndarray, name: str, real: RealFeatures
+def _of_features(
+    extractor: str, generated: np.ndarray, reference: np.ndarray, train: np.ndarray, config: EvaluateConfig
 ) -> Measured:
-    reference = real.reference[name]
-    measured = {
-        "kd_lite0": metrics.kernel_distance(images, reference),
-        "fd_lite0": metrics.frechet_distance(images, reference),
-        # Against the held-out crops of all classes: one class has too few for a 1st percentile.
-        "memorised": metrics.memorised(distances, np.concatenate(list(real.reference_distances.values()))),
-        "nearest_train": metrics.median(distances, len(real.views)),
-    }
-    if real.probe is not None:
-        hits = int((real.probe(recognised) == number).sum())
-        crops = sum(len(rows) for rows in real.train.values())
-        measured["class_alignment"] = metrics.proportion(hits, len(recognised), crops)
+    """All but the kernel distance of one extractor's features."""
+    names = Names(extractor)
+    measured = {names.frechet: metrics.frechet_distance(generated, reference)}
+    if min(len(generated), len(reference)) > config.nearest_k:
+        shares = metrics.manifold(generated, reference, config.nearest_k)
+        values = (shares.precision, shares.recall, shares.density, shares.coverage)
+        measured |= {n: Estimate(v, n=len(generated), m=len(reference)) for n, v in zip(names.manifold, values)}
+    measured[names.diversity] = metrics.diversity(generated)
+    if not len(train):
+        return measured
+    within = metrics.diversity_in_clusters(generated, train)
+    if within is not None:
+        measured[names.clusters] = within
     return measured
 
 
-def average(per_class: Mapping[str, Measured]) -> Measured:
-    """Each metric's mean over the classes."""
-    names = next(iter(per_class.values()))
-    return {metric: metrics.mean_of([measured[metric] for measured in per_class.values()]) for metric in names}
+def _copies(images: ImageSet, real: RealFeatures) -> Measured:
+    return {
+        "memorised": metrics.memorised(images.nearest, real.all_nearest),
+        "memorised_pixels": metrics.memorised(images.pixels, real.all_pixels),
+        "nearest_train": metrics.median(images.nearest, len(real.views)),
+    }
+
+
+def _alignment(images: ImageSet, number: int, real: RealFeatures) -> Estimate:
+    assert real.probe is not None
+    rows = images.features[MAIN]
+    crops = sum(train.count for train in real.train.values())
+    return metrics.proportion(int((real.probe(rows) == number).sum()), len(rows), crops)
+
+
+def _pooled(images: Mapping[str, ImageSet], reference: Mapping[str, ImageSet], config: EvaluateConfig) -> Measured:
+    measured: Measured = {}
+    first = next(iter(images.values()))
+    for extractor in first.logits:
+        logits = np.concatenate([part.logits[extractor] for part in images.values()])
+        if len(logits) >= _SPLIT_OF * config.inception_score_splits:
+            # In a mixed order: by class, a split would hold one class.
+            mixed = np.random.default_rng(0).permutation(len(logits))
+            score, _ = metrics.inception_score(logits[mixed], config.inception_score_splits)
+            measured[Names(extractor).inception_score] = Estimate(score, n=len(logits))
+    for extractor in first.features:
+        generated, real = (
+            np.concatenate([part.features[extractor] for part in side.values()]) for side in (images, reference)
+        )
+        if min(len(generated), len(real)) >= config.kid_subset_size:
+            value, _ = metrics.kernel_distance_of_subsets(generated, real, config.kid_subsets, config.kid_subset_size)
+            measured[Names(extractor).subsets] = Estimate(value, n=len(generated), m=len(real))
+    return measured

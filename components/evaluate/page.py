@@ -3,88 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from components import report
-from components.artifacts import CheckpointMetrics, Metrics
-from components.evaluate import pictures
+from components.artifacts import HEADLINE, PUBLISHED, CheckpointMetrics, Metrics
+from components.evaluate import curve, pictures
 from components.evaluate.draw import SHOWN, Drawn, Pair
+from components.evaluate.measure import MAIN
+from components.evaluate.names import Names
+from components.evaluate.wording import cell, explained, label
 
-_NAMES = {
-    "kd_lite0": "kd_lite0 × 10³",
-    "fd_lite0": "fd_lite0",
-    "memorised": "memorised",
-    "nearest_train": "nearest training crop",
-    "class_alignment": "class alignment",
-}
-_EXPLAINED = {
-    "kd_lite0": "kernel distance (unbiased MMD², cubic kernel) on EfficientNet-Lite0 features. Lower is closer to "
-    "the held-out crops; 0 and below is as close as can be measured. It does not depend on the number of images.",
-    "fd_lite0": "Fréchet distance on the same features. Biased upwards at few images, so compare it with the floor "
-    "only where the numbers of images agree; it has no valid interval.",
-    "memorised": "share of generated images that are closer to a training crop than 99 % of the held-out crops are.",
-    "nearest_train": "median cosine distance to the nearest training crop, to be read beside the floor: well below "
-    "it is copying, well above it is unlike the real parts.",
-    "class_alignment": "share of images that a linear probe, fitted to the training crops, recognises as the class "
-    "that was asked for; the floor is its accuracy on held-out crops. It can rise while images get worse.",
-}
+_KERNEL = Names(MAIN).kernel
+#: Plotted by training step, below the large plot.
+_PLOTTED = ("memorised", "class_alignment", "clip_score", Names(MAIN).diversity, *Names(MAIN).manifold[:2])
+
+Copies = Sequence[tuple[Pair, np.ndarray]]
 
 
 def page(
     measured: Metrics,
     title: str,
-    curve: str,
+    plot: str,
     real: Mapping[str, np.ndarray],
     drawn: Mapping[int, Drawn],
-    pairs: Sequence[tuple[Pair, np.ndarray]],
-    pairs_of: str,
+    copies: Sequence[Copies],
+    copies_of: str,
+    made_of: Mapping[str, str],
 ) -> str:
     """The page as HTML.
 
     Args:
         title: says which run.
-        curve: SVG.
+        plot: SVG.
         real: class → held-out crops to show, uint8 ``[k, side, side, 3]``.
         drawn: step → what was drawn.
-        pairs: generated images nearest to a training crop, with that crop, uint8 ``[side, side, 3]``.
-        pairs_of: label of the checkpoint that drew them.
+        copies: generated images nearest to a training crop, by features and by pixels, each with that crop,
+            uint8 ``[side, side, 3]``.
+        copies_of: label of the checkpoint that drew them.
+        made_of: what else the reader may want to know of the run: settings, digests, versions.
     """
-    rows = measured.rows()
+    published = measured.published()
+    rows = [*measured.rows(), *([published] if published is not None else [])]
     sections = [
-        _verdict(rows, measured.floor),
-        report.Section(figures=[report.Figure(curve, alt="kd_lite0 and fd_lite0 of every checkpoint")]),
+        _verdict(measured),
+        report.Section(figures=[report.Figure(plot, alt="kd_lite0 and fd_lite0 of every checkpoint")]),
+        _plots(measured),
         _table(rows, measured),
         *([_by_class(rows, measured)] if len(real) > 1 else []),
         *(_pictures(name, real[name], rows, drawn) for name in real),
-        _nearest(pairs, pairs_of),
-        _method(measured),
+        _nearest(copies, copies_of),
+        _others(rows, measured),
+        _method(measured, made_of),
     ]
     return report.render("Evaluation", title, sections)
 
 
 def best_row(rows: Sequence[CheckpointMetrics]) -> CheckpointMetrics:
     """The row with the smallest kernel distance."""
-    return min((row for row in rows if "kd_lite0" in row.metrics), key=lambda row: row.metrics["kd_lite0"]["value"])
+    return min((row for row in rows if _KERNEL in row.metrics), key=lambda row: row.metrics[_KERNEL]["value"])
 
 
-def _verdict(rows: Sequence[CheckpointMetrics], floor: Mapping[str, Mapping[str, Any]]) -> report.Section:
+def _verdict(measured: Metrics) -> report.Section:
+    rows = measured.rows()
     best, base = best_row(rows), rows[0]
-    value = best.metrics["kd_lite0"]
-    ground = floor["kd_lite0"]
+    value, ground = best.metrics[_KERNEL], measured.floor[_KERNEL]
     if best.step == base.step:
         first = (
-            f"The base model, untrained, has the smallest kd_lite0: {_cell('kd_lite0', value)} × 10⁻³. "
+            f"The base model, untrained, has the smallest kd_lite0: {cell(_KERNEL, value)} × 10⁻³. "
             "Training made it no better by this measure."
         )
         tone = "bad"
     else:
         first = (
-            f"{best.label[:1].upper()}{best.label[1:]} has the smallest kd_lite0: {_cell('kd_lite0', value)} × 10⁻³, "
-            f"against {_cell('kd_lite0', base.metrics['kd_lite0'])} of the base model."
+            f"{best.label[:1].upper()}{best.label[1:]} has the smallest kd_lite0: {cell(_KERNEL, value)} × 10⁻³, "
+            f"against {cell(_KERNEL, base.metrics[_KERNEL])} of the base model."
         )
-        improved = value["high"] < base.metrics["kd_lite0"]["value"]
+        improved = value["high"] < base.metrics[_KERNEL]["value"]
         tone = "good" if improved else ""
         first += (
             " The whole interval lies below the base: training helped."
@@ -92,18 +87,34 @@ def _verdict(rows: Sequence[CheckpointMetrics], floor: Mapping[str, Mapping[str,
             else " The interval reaches the base: with so few images it is not sure that training helped."
         )
     near = value["low"] <= ground["high"]
-    second = f"Real crops among themselves are at {_cell('kd_lite0', ground)} (training against held-out crops); " + (
+    second = f"Real crops among themselves are at {cell(_KERNEL, ground)} (training against held-out crops); " + (
         "the two cannot be told apart at this number of images." if near else "there is room for better."
     )
-    third = "Brackets are 95 % intervals. The select_best step decides which checkpoint is kept."
-    return report.Section(text=[first, second, third], verdict=True, tone=tone)
+    text = [first, second]
+    difference = measured.difference(_KERNEL, best.step, PUBLISHED)
+    published = measured.published()
+    if published is not None and difference is not None and difference.high is not None and difference.low is not None:
+        how = (
+            "better than" if difference.high < 0 else "worse than" if difference.low > 0 else "not distinguishable from"
+        )
+        apart = cell(_KERNEL, {"value": difference.value, "low": difference.low, "high": difference.high})
+        text.append(f"It is {how} the model published last ({published.label}): paired difference {apart} × 10⁻³.")
+    text.append("Brackets are 95 % intervals. The select_best step decides which checkpoint is kept.")
+    return report.Section(text=text, verdict=True, tone=tone)
+
+
+def _plots(measured: Metrics) -> report.Section:
+    figures = [
+        report.Figure(curve.small(measured.rows(), measured.floor, name, label(name)), alt=f"{name} by training step")
+        for name in _PLOTTED
+        if name in measured.floor
+    ]
+    return report.Section(figures=figures, side_by_side=True)
 
 
 def _table(rows: Sequence[CheckpointMetrics], measured: Metrics) -> report.Section:
-    names = [name for name in _NAMES if name in measured.floor]
-    cells = [[row.label, *(_cell(name, row.metrics.get(name)) for name in names)] for row in rows]
-    cells.append(["real against real", *(_cell(name, measured.floor[name]) for name in names)])
-    kd, ground = best_row(rows).metrics["kd_lite0"], measured.floor["kd_lite0"]
+    names = [name for name in HEADLINE if name in measured.floor]
+    kd, ground = best_row(measured.rows()).metrics[_KERNEL], measured.floor[_KERNEL]
     classes = len(measured.floor_per_class)
     counts = (
         f"{kd['n']} generated images a checkpoint against {kd['m']} held-out crops; the floor is {ground['n']} "
@@ -111,18 +122,33 @@ def _table(rows: Sequence[CheckpointMetrics], measured: Metrics) -> report.Secti
     )
     if classes > 1:
         counts += f" Each value is the mean over {classes} classes."
-    table = report.Table(["checkpoint", *(_NAMES[n] for n in names)], cells, chosen=rows.index(best_row(rows)))
-    return report.Section("Every checkpoint", [counts], table)
+    return report.Section("Every checkpoint", [counts], _metrics_table(rows, measured, names))
+
+
+def _others(rows: Sequence[CheckpointMetrics], measured: Metrics) -> report.Section:
+    names = [name for name in measured.floor if name not in HEADLINE]
+    text = ["Without an interval where none is valid at few images: read them beside real against real."]
+    return report.Section("Everything else that was measured", text, _metrics_table(rows, measured, names))
+
+
+def _metrics_table(rows: Sequence[CheckpointMetrics], measured: Metrics, names: Sequence[str]) -> report.Table:
+    cells = [[row.label, *(cell(name, row.metrics.get(name)) for name in names)] for row in rows]
+    cells.append(["real against real", *(cell(name, measured.floor[name]) for name in names)])
+    chosen = rows.index(best_row(measured.rows()))
+    return report.Table(["checkpoint", *(label(n) for n in names)], cells, chosen=chosen)
 
 
 def _by_class(rows: Sequence[CheckpointMetrics], measured: Metrics) -> report.Section:
-    classes = list(measured.floor_per_class)
-    cells = [
-        [row.label, *(_cell("kd_lite0", row.per_class.get(c, {}).get("kd_lite0")) for c in classes)] for row in rows
-    ]
-    ground = (_cell("kd_lite0", measured.floor_per_class[c]["kd_lite0"]) for c in classes)
-    cells.append(["real against real", *ground])
-    return report.Section("kd_lite0 × 10³ by class", table=report.Table(["checkpoint", *classes], cells))
+    best = best_row(measured.rows())
+    names = [name for name in HEADLINE if name in measured.floor]
+    cells = []
+    for defect, floor in measured.floor_per_class.items():
+        values = best.per_class[defect]
+        cells.append([defect, best.label, *(cell(name, values.get(name)) for name in names)])
+        cells.append(["", "real against real", *(cell(name, floor.get(name)) for name in names)])
+    table = report.Table(["class", "", *(label(n) for n in names)], cells, numbers_from=2)
+    text = [f"Of the checkpoint with the smallest {_KERNEL}. The other checkpoints' are in metrics.tsv."]
+    return report.Section("Class by class", text, table)
 
 
 def _pictures(
@@ -131,42 +157,38 @@ def _pictures(
     figures = [report.Figure(pictures.strip(real, SHOWN), "Real, held out: never trained on.", pixelated=True)]
     for row in rows:
         if row.step in drawn:
-            value = _cell("kd_lite0", row.per_class[name]["kd_lite0"])
+            value = cell(_KERNEL, row.per_class[name][_KERNEL])
             strip = pictures.strip(drawn[row.step].shown[name], SHOWN)
             figures.append(report.Figure(strip, f"{row.label}: kd_lite0 {value} × 10⁻³", pixelated=True))
     text = ["A column has the same noise at every checkpoint; the images are the first drawn, not chosen."]
     return report.Section(f"Pictures: {name}", text, figures=figures)
 
 
-def _nearest(pairs: Sequence[tuple[Pair, np.ndarray]], pairs_of: str) -> report.Section:
-    away = ", ".join(f"{pair.distance:.3f}" for pair, _ in pairs)
-    figure = report.Figure(
-        pictures.pairs([pair.image for pair, _ in pairs], [crop for _, crop in pairs]),
-        f"Above: the images of {pairs_of} that are nearest to a training crop; below: that crop. "
-        f"Cosine distances of their features, left to right: {away}.",
-        pixelated=True,
-    )
-    return report.Section("Is it copying?", figures=[figure])
+def _nearest(copies: Sequence[Copies], copies_of: str) -> report.Section:
+    how = ("cosine distances of their features", "grey levels apart on average, at 32 × 32 pixels")
+    figures = []
+    for pairs, unit in zip(copies, how):
+        away = ", ".join(f"{pair.distance:.3g}" for pair, _ in pairs)
+        figures.append(
+            report.Figure(
+                pictures.pairs([pair.image for pair, _ in pairs], [crop for _, crop in pairs]),
+                f"Above: the images of {copies_of} that are nearest to a training crop; below: that crop, turned as it "
+                f"is nearest. Left to right, {unit}: {away}.",
+                pixelated=True,
+            )
+        )
+    return report.Section("Is it copying?", figures=figures)
 
 
-def _method(measured: Metrics) -> report.Section:
-    text = [f"{_NAMES[name]}: {meaning}" for name, meaning in _EXPLAINED.items() if name in measured.floor]
-    text += [f"{name} is not measured: {reason}." for name, reason in measured.absent.items()]
+def _method(measured: Metrics, made_of: Mapping[str, str]) -> report.Section:
+    text = [f"{label(name)}: {explained(name)}" for name in measured.floor if explained(name)]
+    reasons: dict[str, list[str]] = {}
+    for name, reason in measured.absent.items():
+        reasons.setdefault(reason, []).append(name)
+    text += [f"Not measured: {', '.join(names)}; {reason}." for reason, names in reasons.items()]
     rows = [[name.replace("_", " "), str(value)] for name, value in measured.generation.items()]
-    rows += [[f"extractor: {name.replace('_', ' ')}", value] for name, value in measured.extractor.items()]
+    rows += [[f"data: {name.replace('_', ' ')}", value] for name, value in measured.dataset.items() if value]
+    for record in (measured.extractor, *measured.other_extractors):
+        rows += [[f"{record['name']}: {name.replace('_', ' ')}", value] for name, value in record.items()]
+    rows += [[name, value] for name, value in made_of.items()]
     return report.Section("How it was measured", text, report.Table(["", ""], rows, numbers_from=9))
-
-
-def _cell(name: str, estimate: Mapping[str, Any] | None) -> str:
-    if estimate is None:
-        return "–"
-    factor, digits = {"kd_lite0": (1e3, 1), "fd_lite0": (1, 1), "nearest_train": (1, 3)}.get(name, (100, 0))
-    unit = " %" if name in ("memorised", "class_alignment") else ""
-
-    def shown(value: float) -> str:
-        text = f"{value * factor:.{digits}f}"
-        return text.replace("-", "−") if float(text) else text.lstrip("-")
-
-    if estimate["low"] is None:
-        return shown(estimate["value"]) + unit
-    return f"{shown(estimate['value'])}{unit} [{shown(estimate['low'])}, {shown(estimate['high'])}]"

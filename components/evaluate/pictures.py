@@ -19,6 +19,15 @@ def tile_side(resolution: int) -> int:
     return max(_TILE // resolution, 1) * resolution if resolution <= _TILE else _TILE
 
 
+def reduced(images: np.ndarray) -> np.ndarray:
+    """uint8 ``[n, side, side, 3]``, no larger than they are shown: whole ones would fill the memory, checkpoint by
+    checkpoint."""
+    if images.shape[1] <= _TILE:
+        return images.copy()
+    tiles = [Image.fromarray(i).resize((_TILE, _TILE), Image.Resampling.LANCZOS) for i in images]
+    return np.asarray([np.asarray(tile) for tile in tiles], np.uint8).reshape(-1, _TILE, _TILE, 3)
+
+
 def strip(images: np.ndarray, columns: int) -> Image.Image:
     """uint8 ``[n, side, side, 3]`` in rows of `columns`."""
     side = tile_side(images.shape[1])
@@ -56,4 +65,4 @@ def comparison(
 
 def pairs(images: Sequence[np.ndarray], crops: Sequence[np.ndarray]) -> Image.Image:
     """Each generated image above the training crop nearest to it."""
-    return strip(np.stack([*images, *crops]), len(images))
+    return strip(np.concatenate([reduced(np.stack(images)), reduced(np.stack(crops))]), len(images))

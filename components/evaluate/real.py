@@ -1,57 +1,173 @@
-"""The real crops and their features, computed once and shared by all checkpoints."""
+"""The real crops and what the networks see in them, computed once and shared by all checkpoints."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from components.artifacts import Split
-from components.evaluate.crops import RealCrops, batches, read
-from components.evaluate.measure import RealFeatures
-from components.extractor import Lite0
+from components.evaluate.arrays import Arrays
+from components.evaluate.crops import RealCrops, batches, digests, read
+from components.evaluate.measure import MAIN, ImageSet, RealFeatures
+from components.evaluate.metrics import clip_scores
+from components.evaluate.networks.inception import Inception
+from components.evaluate.networks.transformer import Clip
+from components.evaluate.pixels import PixelIndex, grey, oriented
+from components.extractor import Extractor, Lite0
+from components.nearest import nearest
 from components.progress import Progress
+from components.storage import digest_of, sha256_file
 
 
 @dataclass(frozen=True)
+class Copy:
+    """The training crop nearest to an image."""
+
+    crop: int  #: number of the training crop, all classes in order
+    orientation: int  #: in which it is nearest, as `pixels.oriented` counts them
+
+
 class Real:
-    """Real crops with their features and the extractor that made them."""
+    """Real crops, the networks, and what these see in those.
 
-    crops: RealCrops
-    features: RealFeatures
-    extractor: Lite0
+    Mirror images need no features of their own: the network hardly tells them apart (cosine distance 0.02
+    to 0.03 on board defects, where real crops are 0.1 to 0.2 apart), unlike quarter turns (0.1 to 0.3).
 
-    @classmethod
-    def of(cls, crops: RealCrops, extractor: Lite0, augment: str | None) -> Real:
-        """Read all crops once; training crops also in quarter turns where `augment` turned them.
+    Args:
+        prompts: class → prompt, for the CLIP score.
+        augment: the setting of that name that training had; training crops are looked at in quarter turns
+            where it turned them.
+        kept: where features are kept.
+    """
 
-        Mirror images need no view of their own: the network hardly tells them apart (cosine distance 0.02
-        to 0.03 on board defects, where real crops are 0.1 to 0.2 apart), unlike quarter turns (0.1 to 0.3).
-        """
-        turns = range(4 if augment == "dihedral" else 1)
-        train, reference = _listed(crops, "train"), _listed(crops, "reference")
-        progress = Progress("features of real crops", len(turns) * len(train) + len(reference), "image")
-        done = 0
-
-        def seen(count: int) -> None:
-            nonlocal done
-            done += count
-            progress.update(done)
-
-        views = [_features(train, turn, crops.resolution, extractor, seen) for turn in turns]
-        held_out = _features(reference, 0, crops.resolution, extractor, seen)
-        features = RealFeatures(
-            _by_class(views[0], "train", crops), _by_class(held_out, "reference", crops), np.concatenate(views)
+    def __init__(
+        self,
+        crops: RealCrops,
+        extractors: Mapping[str, Extractor],
+        missing: Mapping[str, str],
+        prompts: Mapping[str, str],
+        augment: str | None,
+        kept: Arrays,
+    ) -> None:
+        self.crops, self.extractors, self.missing = crops, extractors, missing
+        clip = extractors.get(Clip.name)
+        #: class → embedding of its prompt, where there is a CLIP.
+        self._texts = (
+            dict(zip(crops.classes, clip.texts([prompts[name] for name in crops.classes])))
+            if isinstance(clip, Clip)
+            else {}
         )
-        return cls(crops, features, extractor)
+        turns = 4 if augment == "dihedral" else 1
+        self._train = _listed(crops, "train")
+        reader = _Features(crops, kept, (turns + len(extractors) - 1) * len(self._train), len(extractors))
+        views = [reader.of(extractors[MAIN], "train", turn) for turn in range(turns)]
+        rows: dict[Split, dict[str, np.ndarray]] = {
+            "train": {
+                name: views[0] if name == MAIN else reader.of(made, "train") for name, made in extractors.items()
+            },
+            "reference": {name: reader.of(made, "reference") for name, made in extractors.items()},
+        }
+        self._views = np.concatenate(views)
+        self._pixels = PixelIndex(_grey(self._train, crops.resolution))
+        parts = {
+            split: {e: _by_class(found, split, crops) for e, found in of_split.items()}
+            for split, of_split in rows.items()
+        }
+        reference, train = {}, {}
+        for name in crops.classes:
+            held_out, _, _ = self.seen(
+                {e: parts["reference"][e][name] for e in extractors},
+                _grey(crops.paths["reference"][name], crops.resolution),
+                name,
+            )
+            reference[name] = held_out
+            features = {e: parts["train"][e][name] for e in extractors}
+            train[name] = ImageSet(features, logits=self._logits(features))
+        self.features = RealFeatures(train, reference, self._views)
 
-    def view(self, row: int) -> np.ndarray:
-        """The image behind a row of `RealFeatures.views`, uint8 ``[side, side, 3]``."""
-        train = _listed(self.crops, "train")
-        turn, number = divmod(row, len(train))
-        return np.rot90(read([train[number]], self.crops.resolution)[0], turn)
+    def seen(
+        self, features: Mapping[str, np.ndarray], greys: np.ndarray, name: str
+    ) -> tuple[ImageSet, list[Copy], list[Copy]]:
+        """Images asked for as class `name`: their measures, and the training crops nearest by features and by pixels.
+
+        Args:
+            features: extractor → float64 ``[n, d]``.
+            greys: the images as `pixels.grey` gives them, float32 ``[n, 32, 32]``.
+        """
+        away, view = nearest(features[MAIN], self._views)
+        by_pixels, crop, orientation = self._pixels.nearest(greys)
+        clip = None
+        if self._texts:
+            rows = features[Clip.name]
+            clip = clip_scores(rows, np.broadcast_to(self._texts[name], rows.shape))
+        by_features = [Copy(int(v) % len(self._train), int(v) // len(self._train)) for v in view]
+        copies = [Copy(int(c), int(o)) for c, o in zip(crop, orientation)]
+        return ImageSet(features, away, by_pixels, self._logits(features), clip), by_features, copies
+
+    def picture(self, copy: Copy) -> np.ndarray:
+        """The training crop as it is nearest, uint8 ``[side, side, 3]``."""
+        return oriented(read([self._train[copy.crop]], self.crops.resolution)[0], copy.orientation)
+
+    def crop_name(self, copy: Copy) -> str:
+        """The training crop's path below the crops' folder."""
+        return self._train[copy.crop].relative_to(self.crops.folder).as_posix()
+
+    def _logits(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = {}
+        for name, rows in features.items():
+            made = self.extractors[name]
+            if isinstance(made, Lite0) or (isinstance(made, Inception) and made.classifier is not None):
+                found[name] = made.logits(rows)
+        return found
+
+
+class _Features:
+    """Features of all crops of a split, read from the store where the same have been computed before."""
+
+    def __init__(self, crops: RealCrops, kept: Arrays, of_train: int, of_reference: int) -> None:
+        self._crops, self._kept, self._done = crops, kept, 0
+        total = of_train + of_reference * len(_listed(crops, "reference"))
+        self._progress = Progress("features of real crops", total, "image")
+
+    def of(self, extractor: Extractor, split: Split, turn: int = 0) -> np.ndarray:
+        """Crops in the order of `_listed`, turned by `turn` quarters: float64 ``[n, d]``."""
+        paths = _listed(self._crops, split)
+        key = f"{extractor.name}/{features_key(extractor, digests(paths), turn)}"
+        found = self._kept.get(key)
+        if found is not None:
+            self._count(len(paths))
+            return found["features"].astype(np.float64)
+        parts = [
+            extractor.features(np.rot90(images, turn, (1, 2)), self._count)
+            for images in batches(paths, self._crops.resolution)
+        ]
+        rows = np.concatenate(parts)
+        # The network computes in 32 bits: nothing is lost.
+        self._kept.put(key, {"features": rows.astype(np.float32)})
+        return rows
+
+    def _count(self, count: int) -> None:
+        self._done += count
+        self._progress.update(self._done)
+
+
+def features_key(extractor: Extractor, images: Sequence[str], turn: int) -> str:
+    """Digest of what features depend on: the images' digests, weights, resizer, the code, torch's version."""
+    code = [Path(__file__).parent.parent / "extractor.py", *sorted((Path(__file__).parent / "networks").glob("*.py"))]
+    made_by = [sha256_file(path) for path in code]
+    return digest_of([list(images), turn, extractor.record, made_by, torch.__version__, _device(extractor)])
+
+
+def _device(extractor: Extractor) -> str:
+    return str(getattr(extractor, "device", "cpu"))
+
+
+def _grey(paths: Sequence[Path], side: int) -> np.ndarray:
+    return np.concatenate([grey(images) for images in batches(paths, side)])
 
 
 def _listed(crops: RealCrops, split: Split) -> list[Path]:
@@ -61,8 +177,3 @@ def _listed(crops: RealCrops, split: Split) -> list[Path]:
 def _by_class(rows: np.ndarray, split: Split, crops: RealCrops) -> dict[str, np.ndarray]:
     ends = np.cumsum([len(crops.paths[split][name]) for name in crops.classes])[:-1]
     return dict(zip(crops.classes, np.split(rows, ends)))
-
-
-def _features(paths: Sequence[Path], turn: int, side: int, extractor: Lite0, seen: Callable[[int], None]) -> np.ndarray:
-    parts = [extractor.features(np.rot90(images, turn, (1, 2)), seen) for images in batches(paths, side)]
-    return np.concatenate(parts)

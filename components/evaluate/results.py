@@ -3,57 +3,77 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
+import itertools
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components import artifacts
-from components.artifacts import CheckpointIndex, CheckpointMetrics, CheckpointRef, Metrics
-from components.evaluate import measure, page, pictures
+from components import artifacts, images
+from components.artifacts import (
+    PUBLISHED,
+    CheckpointIndex,
+    CheckpointMetrics,
+    Difference,
+    Metrics,
+)
+from components.evaluate import measure, page, pictures, tables
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.crops import read
 from components.evaluate.curve import curve
 from components.evaluate.draw import SHOWN, Drawn
-from components.evaluate.measure import Measured
+from components.evaluate.measure import MAIN, Measured
+from components.evaluate.metrics import KernelDistance, kernel_difference, mean_of
 from components.evaluate.real import Real
 from components.progress import log
 from components.storage import Store
 
 
 class Evaluation:
-    """The checkpoints of one run, measured one after another; step 0 comes first."""
+    """The checkpoints of one run, measured one after another; step 0 comes first, the published model last."""
 
     def __init__(self, config: EvaluateConfig, index: CheckpointIndex, real: Real) -> None:
         self.config, self.index, self.real = config, index, real
         self.rows: list[CheckpointMetrics] = []
+        self.incumbent: CheckpointMetrics | None = None
+        #: Why the published model is not compared with, where it should have been.
+        self.no_incumbent: str | None = None
         self._drawn: dict[int, Drawn] = {}
+        self._kernels: dict[int, dict[str, dict[str, KernelDistance]]] = {}
 
-    def add(self, ref: CheckpointRef, drawn: Drawn | None) -> CheckpointMetrics:
-        """Measure what `ref` drew (None: it drew nothing); its row."""
+    def add(self, step: int, label: str, drawn: Drawn | None) -> CheckpointMetrics:
+        """Measure what a checkpoint drew (None: it drew nothing); its row."""
         if drawn is None:
-            row = CheckpointMetrics(ref.step, f"step {ref.step} (diverged)", {}, {})
+            row = CheckpointMetrics(step, f"{label} (diverged)", {}, {})
         else:
-            per_class = measure.of_checkpoint(drawn.features, drawn.distances, self.real.features)
-            label = f"step {ref.step}" if ref.step else "base"
-            row = CheckpointMetrics(ref.step, label, _data(measure.average(per_class)), _class_data(per_class))
+            measured = measure.of_checkpoint(drawn.images, self.real.features, self.config)
+            row = CheckpointMetrics(step, label, _data(measured.overall), _class_data(measured.per_class))
+            self._kernels[step] = measured.kernels
             # The features are measured; only pictures are needed from here on.
-            self._drawn[ref.step] = dataclasses.replace(drawn, features={}, distances={})
-        self.rows.append(row)
+            self._drawn[step] = dataclasses.replace(drawn, images={})
+        if step == PUBLISHED:
+            self.incumbent = row
+        else:
+            self.rows.append(row)
         return row
 
     def metrics(self) -> Metrics:
         """All numbers, as ``metrics.json`` holds them."""
-        features = self.real.features
-        floor = measure.floor(features, self.config.images_per_class)
+        floor = measure.floor(self.real.features, self.config)
+        absent = measure.missing(self.real.features, self.config, self.real.missing)
+        if self.no_incumbent is not None:
+            absent["published"] = self.no_incumbent
+        records = {name: made.record for name, made in self.real.extractors.items()}
         return Metrics(
             checkpoints=[dataclasses.asdict(row) for row in self.rows],
-            floor=_data(measure.average(floor)),
-            floor_per_class=_class_data(floor),
-            higher_is_better=features.directions(),
-            absent=features.absent(),
-            extractor=self.real.extractor.record,
+            floor=_data(floor.overall),
+            floor_per_class=_class_data(floor.per_class),
+            higher_is_better=measure.directions(floor.overall),
+            absent=absent,
+            extractor=records.pop(MAIN),
             generation={
                 "images_per_class": self.config.images_per_class,
                 "sampler": "DPM-Solver++ (2M)",
@@ -65,36 +85,68 @@ class Evaluation:
             crops_digest=self.index.crops_digest,
             dataset=self.real.crops.origin,
             settings={"crop": self.real.crops.settings, "evaluate": self.config.model_dump(mode="json")},
+            incumbent=None if self.incumbent is None else dataclasses.asdict(self.incumbent),
+            differences=[dataclasses.asdict(difference) for difference in self._differences()],
+            other_extractors=list(records.values()),
         )
 
-    def finish(self, store: Store, images: Path, metrics: Path, report: Path) -> None:
+    def _differences(self) -> list[Difference]:
+        found = []
+        for (a, of_a), (b, of_b) in itertools.combinations(self._kernels.items(), 2):
+            for name, classes in of_a.items():
+                mean = mean_of([kernel_difference(classes[c], of_b[name][c]) for c in classes])
+                if mean.low is not None and mean.high is not None:
+                    found.append(Difference(name, a, b, mean.value, mean.low, mean.high))
+        return found
+
+    def _made_of(self) -> dict[str, str]:
+        """Digests, settings and versions, for the page."""
+        digests = {
+            "digest of the crops": self.index.crops_digest,
+            "digest of the base model": self.index.base_revision,
+            "digest of the sources": images.source_reference("evaluate").rpartition(":")[2],
+        }
+        settings = {f"setting: {name}": str(value) for name, value in self.config.model_dump(mode="json").items()}
+        packages = ("torch", "diffusers", "transformers", "numpy")
+        versions = {f"version: {name}": importlib.metadata.version(name) for name in packages}
+        return digests | settings | versions
+
+    def finish(self, store: Store, kept_images: Path, metrics: Path, report: Path) -> None:
         """Write everything; `store` gets page and numbers first: KFP keeps nothing of a step that fails."""
         measured, crops = self.metrics(), self.real.crops
-        plot = curve(self.rows, measured.floor)
+        plot = curve(self.rows, measured.floor, self.incumbent)
         shown = {name: read(crops.paths["reference"][name][:SHOWN], crops.resolution) for name in crops.classes}
         best = page.best_row(self.rows)
-        pairs = [(pair, self.real.view(pair.view)) for pair in self._drawn[best.step].pairs]
+        drawn = self._drawn[best.step]
+        copies = [
+            [(pair, self.real.picture(pair.copy)) for pair in pairs] for pairs in (drawn.pairs, drawn.pixel_pairs)
+        ]
         title = f"Run {self.index.fingerprint} on {self.index.base_model}, crops of {crops.origin['dataset']}"
-        html = page.page(measured, title, plot, shown, self._drawn, pairs, best.label)
-        kept = store.at("train", self.index.fingerprint, "reports")
-        kept.put_bytes("evaluate.html", html.encode(), "text/html")
+        html = page.page(measured, title, plot, shown, self._drawn, copies, best.label, self._made_of())
+        reports = store.at("train", self.index.fingerprint, "reports")
+        reports.put_bytes("evaluate.html", html.encode(), "text/html")
         data = json.dumps(dataclasses.asdict(measured), allow_nan=False).encode()
-        kept.put_bytes("metrics.json", data, "application/json")
-        log(f"report: {kept.uri}/evaluate.html")
+        reports.put_bytes("metrics.json", data, "application/json")
+        log(f"report: {reports.uri}/evaluate.html")
 
         (metrics / "images").mkdir(parents=True, exist_ok=True)
-        if images.is_dir():
-            shutil.copytree(images, metrics / "images", dirs_exist_ok=True)
-        labelled = [(row.label, self._drawn[row.step].shown) for row in self.rows if row.step in self._drawn]
+        if kept_images.is_dir():
+            shutil.copytree(kept_images, metrics / "images", dirs_exist_ok=True)
+        rows = [*self.rows, *([self.incumbent] if self.incumbent is not None else [])]
+        labelled = [(row.label, self._drawn[row.step].shown) for row in rows if row.step in self._drawn]
         pictures.comparison(shown, labelled, SHOWN).save(metrics / "comparison.png")
         (metrics / "curve.svg").write_text(plot, encoding="utf-8")
+        tables.write_metrics(metrics / "metrics.tsv", measured)
+        drew = {row.label: self._drawn[row.step].rows for row in rows if row.step in self._drawn}
+        tables.write_images(metrics / "images.tsv", drew)
         artifacts.write_json(metrics / "metrics.json", measured)
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(html, encoding="utf-8")
 
 
 def _data(measured: Measured) -> dict[str, dict[str, Any]]:
-    return {name: dataclasses.asdict(estimate) for name, estimate in measured.items()}
+    # What is no number is not reported: neither JSON nor KFP's metadata can hold it.
+    return {name: dataclasses.asdict(e) for name, e in measured.items() if math.isfinite(e.value)}
 
 
 def _class_data(per_class: Mapping[str, Measured]) -> dict[str, dict[str, dict[str, Any]]]:

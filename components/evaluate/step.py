@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from components import artifacts, sampling
-from components.artifacts import CheckpointIndex, CheckpointMetrics, CheckpointRef, Estimate
-from components.checkpoints import fetch_checkpoint, step_name
+from components import artifacts
+from components.artifacts import PUBLISHED, CheckpointIndex, CheckpointMetrics, Estimate
 from components.errors import UserError
-from components.evaluate import page
+from components.evaluate import loading, page
+from components.evaluate.arrays import Arrays
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.crops import folder_names
 from components.evaluate.crops import load as load_crops
-from components.evaluate.draw import Drawn, draw
 from components.evaluate.real import Real
 from components.evaluate.results import Evaluation
-from components.extractor import load as load_extractor
+from components.evaluate.runner import Runner
 from components.leases import held, run_scope
-from components.progress import Progress, duration, log, size
+from components.progress import duration, log, size
 from components.runtime import InputPath, OutputPath, Result
 from components.storage import Store
 
@@ -38,83 +34,57 @@ def evaluate(
     store: str,
     metrics: OutputPath,
     report: OutputPath,
+    model_name: str = "",
+    published_revision: str = "",
 ) -> Result:
     """Measure every checkpoint against real crops that training never saw.
 
     Each checkpoint of `checkpoints` (``index.json``), the untrained base at step 0 included, draws the
-    same number of images of each class from the same prompts and the same noise. `metrics` receives
-    ``metrics.json``, ``images/<step>/<class>/*.png``, ``comparison.png`` and ``curve.svg``; `report` the
-    page. Page and numbers are also put into the store, below the run's ``reports``, before anything else
-    is written. One checkpoint is in memory at a time.
+    same number of images of each class from the same prompts and the same noise; so does version
+    `published_revision` of the model `model_name`, where both are given and the settings want it. `metrics` receives
+    ``metrics.json``, ``metrics.tsv``, ``images.tsv``, ``images/<step>/<class>/*.png``, ``comparison.png``
+    and ``curve.svg``; `report` the page. Page and numbers are also put into the store, below the run's
+    ``reports``, before anything else is written. One checkpoint is in memory at a time. An evaluation that
+    was interrupted goes on after the last batch of images that it drew.
 
     Raises:
         UserError: for crops that are not those trained with, too few crops of a class, a checkpoint that is
             gone from the store, and a base model that draws nothing.
     """
     started = time.monotonic()
-    torch.set_num_threads(config.num_threads or os.cpu_count() or 1)
+    threads = config.num_threads or os.cpu_count() or 1
+    torch.set_num_threads(threads)
     index = artifacts.read_json(checkpoints / "index.json", CheckpointIndex)
     listed = load_crops(crops, index)
-    real = Real.of(listed, load_extractor(config.extractor), index.settings.get("augment"))
-    evaluation = Evaluation(config, index, real)
+    home = Store.from_env(store)
+    version = published_revision if model_name and config.compare_with_published else ""
     scope = run_scope(index.fingerprint)
-    with held(Store.from_env(store), scope, "evaluate"), tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
-        total = len(index.refs()) * len(listed.classes) * config.images_per_class
-        progress = Progress("drawing and measuring", total, "image")
-        done = 0
-
-        def seen(count: int) -> None:
-            nonlocal done
-            done += count
-            progress.update(done)
-
-        for number, ref in enumerate(index.refs(), start=1):
-            row = evaluation.add(ref, _drawn(config, index, ref, real, Path(temporary), seen))
-            # A checkpoint that draws nothing counts as done.
-            done = number * total // len(index.refs())
-            progress.update(done)
+    with held(home, scope, "evaluate"), tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
+        work = Path(temporary)
+        extractors, missing = loading.load(config, work / "networks")
+        augment = index.settings.get("augment")
+        real = Real(listed, extractors, missing, index.prompts, augment, Arrays(home.at("features")))
+        evaluation = Evaluation(config, index, real)
+        run = Runner(config, index, real, home, work, threads, with_published=bool(version))
+        for ref in index.refs():
+            row = evaluation.add(ref.step, f"step {ref.step}" if ref.step else "base", run.checkpoint(ref))
             log(f"{row.label}: {_line(row)}")
-        evaluation.finish(Store.from_env(store), Path(temporary) / "images", metrics, report)
+        if version:
+            try:
+                row = evaluation.add(PUBLISHED, f"published {version}", run.published(model_name, version))
+                log(f"{row.label}: {_line(row)}")
+            except UserError as error:
+                evaluation.no_incumbent = str(error)
+                log(f"warning: {error}; nothing is compared with the published model")
+        evaluation.finish(home, work / "images", metrics, report)
+        run.kept.clear()
     best, base = page.best_row(evaluation.rows), evaluation.rows[0]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    log(f"evaluate: {total} images in {duration(time.monotonic() - started)}, peak memory {size(peak)}")
+    log(f"evaluate: {run.total} images in {duration(time.monotonic() - started)}, peak memory {size(peak)}")
     shown: dict[str, str | int | float] = {"checkpoint": best.label}
     shown.update({name: estimate["value"] for name, estimate in best.metrics.items()})
     shown["kd_lite0_base"] = base.metrics["kd_lite0"]["value"]
     return Result(metadata={"metrics": shown})
-
-
-def _drawn(
-    config: EvaluateConfig,
-    index: CheckpointIndex,
-    ref: CheckpointRef,
-    real: Real,
-    temporary: Path,
-    seen: Callable[[int], None],
-) -> Drawn | None:
-    """What the checkpoint draws; None when that is no numbers."""
-    names = folder_names(real.crops.classes)
-    images = temporary / "images" / step_name(ref.step)
-    folder = fetch_checkpoint(index, ref, temporary / "models")
-    try:
-        return draw(
-            sampling.load(folder),
-            {name: index.prompts[name] for name in real.crops.classes},
-            config,
-            real.crops.resolution,
-            real.extractor,
-            real.features.views,
-            {name: images / names[name] for name in real.crops.classes},
-            seen,
-        )
-    except sampling.NotFiniteError as error:
-        if ref.step == 0:
-            raise UserError(f"the base model {index.base_model} is broken: {error}; mirror it again") from None
-        log(f"step {ref.step} is left out: {error}; training diverged, lower train.learning_rate")
-        shutil.rmtree(images, ignore_errors=True)
-        return None
-    finally:
-        shutil.rmtree(folder)
 
 
 def _line(row: CheckpointMetrics) -> str:

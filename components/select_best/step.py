@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 from components import artifacts
 from components.artifacts import CheckpointIndex, Decision, Metrics
 from components.errors import UserError
 from components.progress import log
 from components.runtime import InputPath, OutputPath, Result
-from components.select_best.choose import choose
+from components.select_best import page
+from components.select_best.choose import NothingToChoose, choose
 from components.select_best.config import SelectBestConfig
-from components.select_best.page import page
 from components.storage import Store
 
 
@@ -25,8 +26,9 @@ def select_best(
 ) -> Result:
     """Choose one checkpoint of `checkpoints` by what evaluate measured in `metrics`.
 
-    `best` receives ``best.json`` (`artifacts.Decision`), `decision` the page, which is put into the store
-    first, below the run's ``reports``. The rule is in `components.select_best.choose`.
+    `best` receives ``best.json`` (`artifacts.Decision`) and ``decision.md``, `decision` the page. All three
+    are put into the store first, below the run's ``reports``; where nothing can be chosen, the page that says
+    why is there before the step fails. The rule is in `components.select_best.choose`.
 
     Raises:
         UserError: for a metric that was not measured or cannot choose, for constraints that leave nothing,
@@ -39,16 +41,15 @@ def select_best(
     if measured.crops_digest != index.crops_digest or foreign:
         what = f"steps {foreign} are not in the index" if foreign else "the crops differ"
         raise UserError(f"{metrics}: these metrics are of another training run ({what}); run evaluate again")
-    choice = choose(measured, config)
-    base = next(row for row in measured.rows() if row.step == 0)
-
-    html = page(choice, measured, index, config)
     kept = Store.from_env(store).at("train", index.fingerprint, "reports")
-    kept.put_bytes("decision.html", html.encode(), "text/html")
-    log(f"decision: {kept.uri}/decision.html")
-    for reason in choice.reasons:
-        log(reason)
-
+    try:
+        choice = choose(measured, config)
+    except NothingToChoose as error:
+        refusal = page.of_refusal(error, measured, index, config)
+        _publish(kept, refusal)
+        raise
+    base = next(row for row in measured.rows() if row.step == 0)
+    labels = {row.step: row.label for row in measured.rows()}
     made = Decision(
         step=choice.row.step,
         metric=config.metric,
@@ -67,10 +68,20 @@ def select_best(
         },
         generation=measured.generation,
         settings={**measured.settings, "select_best": config.model_dump(mode="json")},
+        runner_up=None if choice.runner_up is None else choice.runner_up.step,
+        rejected={labels[step]: why for step, why in choice.rejected.items()},
+        against_published="" if choice.published is None else choice.published.verdict,
     )
+    said = page.of_choice(choice, measured, index, config)
+    kept.put_bytes("decision.json", json.dumps(dataclasses.asdict(made), allow_nan=False).encode(), "application/json")
+    _publish(kept, said)
+    for reason in choice.reasons:
+        log(reason)
+
     artifacts.write_json(best / "best.json", made)
+    (best / "decision.md").write_text(said.markdown(), encoding="utf-8")
     decision.parent.mkdir(parents=True, exist_ok=True)
-    decision.write_text(html, encoding="utf-8")
+    decision.write_text(said.html(), encoding="utf-8")
     value = choice.row.metrics[config.metric]["value"]
     return Result(
         metadata={
@@ -79,9 +90,16 @@ def select_best(
                 "metric": config.metric,
                 "value": value,
                 "improved": str(choice.improved).lower(),
+                "against_published": made.against_published,
             }
         }
     )
+
+
+def _publish(kept: Store, said: page.Page) -> None:
+    kept.put_bytes("decision.md", said.markdown().encode(), "text/markdown")
+    kept.put_bytes("decision.html", said.html().encode(), "text/html")
+    log(f"decision: {kept.uri}/decision.html")
 
 
 def _counts(measured: Metrics) -> dict[str, dict[str, int]]:

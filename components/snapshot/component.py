@@ -8,6 +8,7 @@ from components.images import image
 @dsl.container_component
 def snapshot(
     config: dict,
+    crop_settings: dict,
     dataset: str,
     base_model: str,
     model_name: str,
@@ -16,6 +17,7 @@ def snapshot(
     base_revision: dsl.OutputPath(str),
     published_revision: dsl.OutputPath(str),
     generation: dsl.OutputPath(str),
+    news: dsl.OutputPath(str),
 ):
     """Digest the data set, the base model and what is published: the only step that always runs."""
     return dsl.ContainerSpec(

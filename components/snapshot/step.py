@@ -10,25 +10,28 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 
-from components.dataset import File, is_archive, is_remote, list_folder, list_store, local_copy, local_folder
+from components.crop.config import CropConfig
+from components.dataset import is_remote, list_folder, local_folder
 from components.errors import Unavailable, UserError
-from components.parallel import parallel
-from components.progress import Progress, log, size
+from components.progress import log
+from components.revision import content_revision, dataset_revision, say
 from components.runtime import Result
 from components.snapshot.config import SnapshotConfig
-from components.storage import Store, digest_of, sha256_file
-from components.versions.find import version_of
+from components.snapshot.news import Seen, decide
+from components.storage import Store
 
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
-def snapshot(config: SnapshotConfig, dataset: str, base_model: str, model_name: str, store: str) -> Result:
+def snapshot(
+    config: SnapshotConfig, crop_settings: CropConfig, dataset: str, base_model: str, model_name: str, store: str
+) -> Result:
     """Look at the data set, the base model and the store, and say which revision each is at.
 
     Args:
         config: the step's settings.
+        crop_settings: the crop step's, for what `RetrainIf` counts.
         dataset: local folder or ``s3://bucket/prefix`` with the annotated images, or an archive of them.
         base_model: local folder in diffusers layout, or an ``s3://`` tree published with a manifest.
         model_name: name that the finished model is published under: ``[a-z0-9][a-z0-9._-]*``, 63 at most.
@@ -37,7 +40,9 @@ def snapshot(config: SnapshotConfig, dataset: str, base_model: str, model_name: 
     Returns:
         Output parameters, all strings: ``dataset_revision`` and ``base_revision`` (sha256 digests),
         ``published_revision`` (the version published last under `model_name`, empty where there is
-        none), ``generation`` (changes when the store is wiped or cleaned).
+        none), ``generation`` (changes when the store is wiped or cleaned), ``news`` (a sentence). Where the data
+        set has changed too little (`components.snapshot.news`), ``dataset_revision`` is the one that the published
+        model was trained on, by which the later steps are answered from the cache.
 
     Raises:
         UserError: a path or prefix that is missing, empty or unreadable, a folder that is no diffusers
@@ -63,33 +68,16 @@ def snapshot(config: SnapshotConfig, dataset: str, base_model: str, model_name: 
                 raise
     if problems:
         raise UserError(*problems)
-    return Result(parameters={**found})
-
-
-def dataset_revision(dataset: str, workers: int) -> str:
-    """Digest of the data set: of paths and bytes for a folder; of keys, tags and sizes for a prefix.
-
-    A folder and its copy in a store therefore differ, as do copies uploaded in parts of other sizes. An archive, here
-    or in a store, has the digest of the folder that was packed, however it was packed; so has what was pushed.
-    """
-    if is_archive(dataset):
-        with local_copy(dataset, "dataset", workers) as opened:
-            files = list_folder(opened.root, "dataset")
-            revision = _content_digest(opened.root, files, "dataset", workers)
-    elif (version := version_of(dataset)) is not None:
-        of_size = "" if version.bytes is None else f", {size(version.bytes)}"
-        log(f"dataset {dataset}: version {version.name}, {version.files} files{of_size}, {version.revision[:12]}")
-        return version.revision
-    elif is_remote(dataset):
-        remote = Store.from_env(dataset)
-        files = list_store(remote, "dataset")
-        revision = digest_of([[f.path, f.etag, f.bytes] for f in files])
-    else:
-        folder = local_folder(dataset, "dataset")
-        files = list_folder(folder, "dataset")
-        revision = _content_digest(folder, files, "dataset", workers)
-    _say("dataset", dataset, files, revision)
-    return revision
+    seen = Seen(
+        dataset,
+        found["dataset_revision"],
+        found["base_revision"],
+        found["generation"],
+        model_name,
+        found["published_revision"],
+    )
+    verdict = decide(config.retrain_if, crop_settings, seen, Store.from_env(store))
+    return Result(parameters={**found, "dataset_revision": verdict.revision, "news": verdict.news})
 
 
 def base_revision(base_model: str, workers: int) -> str:
@@ -110,8 +98,8 @@ def base_revision(base_model: str, workers: int) -> str:
             f"base_model: {folder} has no model_index.json, so it is not a model in diffusers layout; give the "
             "folder that holds model_index.json, unet/, vae/, text_encoder/ and tokenizer/"
         )
-    revision = _content_digest(folder, files, "base_model", workers)
-    _say("base_model", base_model, files, revision)
+    revision = content_revision(folder, files, "base_model", workers)
+    say("base_model", base_model, files, revision)
     return revision
 
 
@@ -139,19 +127,3 @@ def published_revision(store: str, model_name: str) -> str:
         ) from None
     log(f"published last as {model_name}: {version}")
     return version
-
-
-def _content_digest(folder: Path, files: list[File], what: str, workers: int) -> str:
-    progress = Progress(f"{what}: files read", len(files), unit="file")
-    try:
-        digests = parallel(lambda f: sha256_file(folder / f.path), files, workers, progress)
-    except OSError as error:
-        raise UserError(
-            f"{what}: {error.filename} cannot be read ({error.strerror}); was it moved while it was read? run again"
-        ) from None
-    return digest_of([[f.path, digest] for f, digest in zip(files, digests)])
-
-
-def _say(what: str, location: str, files: list[File], revision: str) -> None:
-    total = size(sum(f.bytes for f in files))
-    log(f"{what} {location}: {len(files)} files, {total}, revision {revision[:12]}")

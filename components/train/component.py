@@ -14,6 +14,7 @@ def train(
     generation: str,
     store: str,
     checkpoints: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
 ):
     """Fine-tune the base model on the crops; checkpoints go to the object store."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from components.errors import UserError
 from components.settings import Settings
 
 
@@ -13,6 +14,9 @@ class TrainConfig(Settings):
     """How the base model is fine-tuned. The resolution is the crops' (`crop.resolution`)."""
 
     max_train_steps: int = Field(800, ge=1, le=1_000_000, description="Optimizer steps in all.")
+    num_train_epochs: int | None = Field(
+        None, ge=1, le=100_000, description="Passes over the crops, which decide the steps instead of max_train_steps."
+    )
     checkpointing_steps: int = Field(
         200, ge=1, description="A checkpoint is published every so many steps, and after the last."
     )
@@ -20,19 +24,39 @@ class TrainConfig(Settings):
     gradient_accumulation_steps: int = Field(
         1, ge=1, le=1024, description="Forward passes an optimizer step; the effective batch is the product."
     )
+    checkpoints_total_limit: int | None = Field(
+        None, ge=1, description="Only so many checkpoints, the newest, are kept for evaluate; all where not given."
+    )
     learning_rate: float = Field(5e-6, gt=0, le=1, description="Peak learning rate of the UNet.")
+    scale_lr: bool = Field(False, description="Multiply the learning rates by the effective batch.")
     text_encoder_lr: float | None = Field(
         None, gt=0, le=1, description="Learning rate of the text encoder; the UNet's where not given."
     )
-    lr_scheduler: Literal["constant", "linear", "cosine"] = Field(
+    lr_scheduler: Literal["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"] = Field(
         "constant", description="Course of the learning rate after the warm-up."
     )
+    lr_num_cycles: int = Field(1, ge=1, description="Restarts of `cosine_with_restarts`, the first run included.")
+    lr_power: float = Field(1.0, gt=0, description="Power of `polynomial`.")
     lr_warmup_steps: int = Field(0, ge=0, description="Steps over which the rate rises from 0.")
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the first moment.")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's decay of the second moment.")
     adam_weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's decoupled weight decay.")
     adam_epsilon: float = Field(1e-8, gt=0, le=1, description="AdamW's epsilon.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    use_8bit_adam: bool = Field(False, description="AdamW with 8-bit moments; needs a GPU and bitsandbytes.")
+    use_lora: bool = Field(
+        False, description="Train low-rank updates (LoRA) of frozen weights: a fraction of the memory and of the bytes."
+    )
+    lora_rank: int = Field(8, ge=1, le=1024, description="Rank of the updates.")
+    lora_alpha: float | None = Field(
+        None, gt=0, description="Updates are scaled by alpha / rank; the rank where not given, which scales by 1."
+    )
+    lora_target_modules: list[str] = Field(
+        ["to_q", "to_k", "to_v", "to_out.0"], min_length=1, description="Modules of the UNet that are updated, by name."
+    )
+    lora_text_target_modules: list[str] = Field(
+        ["q_proj", "k_proj", "v_proj", "out_proj"], min_length=1, description="The same of the text encoder."
+    )
     train_text_encoder: bool = Field(False, description="Train the text encoder too: better class names, more memory.")
     use_ema: bool = Field(False, description="Publish an exponential moving average of the weights.")
     ema_decay: float = Field(0.999, gt=0, lt=1, description="Decay of the average, per optimizer step.")
@@ -47,6 +71,28 @@ class TrainConfig(Settings):
         gt=0,
         description="Min-SNR loss weighting with this gamma (5 is customary); off where not given.",
     )
+    with_prior_preservation: bool = Field(
+        False,
+        description="Train on images of class_prompt too, so that what it names is not forgotten.",
+    )
+    class_images: Literal["draw", "crops"] = Field(
+        "draw",
+        description="Where they come from: drawn by the base model, or the defect-free crops that "
+        "crop.normal_per_image cuts.",
+    )
+    class_prompt: str | None = Field(
+        None,
+        min_length=1,
+        description="What to preserve, for example 'a photo of a circuit board': not a prompt of the crops.",
+    )
+    num_class_images: int = Field(100, ge=1, le=100_000, description="Images of class_prompt that are drawn, once.")
+    prior_loss_weight: float = Field(1.0, gt=0, description="Weight of their loss beside the crops'.")
+    noise_offset: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of noise that is one over the whole image; epsilon models then draw darker and lighter.",
+    )
     augment: Literal["none", "flip", "dihedral"] = Field(
         "flip",
         description="Views of each crop: as it is; with its mirror image; or all 8 flips and quarter turns. "
@@ -55,11 +101,18 @@ class TrainConfig(Settings):
     mixed_precision: Literal["no", "bf16", "fp16"] = Field(
         "no", description="Autocast of forward and backward passes; fp16 needs a GPU."
     )
+    allow_tf32: bool = Field(False, description="Faster matrix products on Ampere GPUs and later, of 10-bit precision.")
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass: less memory, about a third slower."
     )
     state_every: int = Field(
         500, ge=0, description="Steps between saved training states, which bound what a lost node costs; 0: none."
+    )
+    state_every_minutes: float = Field(
+        0,
+        ge=0,
+        le=1440,
+        description="Minutes between saved states where `state_every` takes longer; 0: by steps alone.",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="Data order, noise and time steps derive from it.")
     num_threads: int | None = Field(
@@ -71,6 +124,11 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
+        if self.with_prior_preservation and self.class_prompt is None:
+            raise ValueError("with_prior_preservation needs class_prompt: what the base model is to go on drawing")
+        if self.num_train_epochs is not None:
+            # The steps are known when the crops are counted: `resolved` looks at them.
+            return self
         if self.checkpointing_steps > self.max_train_steps:
             raise ValueError(
                 f"checkpointing_steps ({self.checkpointing_steps}) is above max_train_steps "
@@ -81,3 +139,39 @@ class TrainConfig(Settings):
                 f"lr_warmup_steps ({self.lr_warmup_steps}) must be below max_train_steps ({self.max_train_steps})"
             )
         return self
+
+    @property
+    def alpha(self) -> float:
+        """LoRA's alpha."""
+        return self.lora_rank if self.lora_alpha is None else self.lora_alpha
+
+    def resolved(self, crops: int) -> TrainConfig:
+        """The settings with what depends on the number of crops worked out: steps and learning rates.
+
+        Raises:
+            UserError: where the passes are fewer steps than the warm-up.
+        """
+        changed: dict[str, Any] = {"num_train_epochs": None, "scale_lr": False}
+        if self.num_train_epochs is not None:
+            steps = max(1, round(self.num_train_epochs * crops / self.batch))
+            if self.lr_warmup_steps >= steps:
+                raise UserError(
+                    f"train.num_train_epochs ({self.num_train_epochs}) over {crops} crops are {steps} steps; "
+                    f"train.lr_warmup_steps ({self.lr_warmup_steps}) must be below that"
+                )
+            changed |= {"max_train_steps": steps}
+        if self.scale_lr:
+            changed |= {"learning_rate": self.learning_rate * self.batch}
+            if self.text_encoder_lr is not None:
+                changed |= {"text_encoder_lr": self.text_encoder_lr * self.batch}
+        return self.model_copy(update=changed)
+
+    @property
+    def batch(self) -> int:
+        """Crops an optimizer step."""
+        return self.train_batch_size * self.gradient_accumulation_steps
+
+    @property
+    def saves_states(self) -> bool:
+        """Whether an interrupted run can go on."""
+        return self.state_every > 0 or self.state_every_minutes > 0

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from components.artifacts import Crop
@@ -21,6 +22,20 @@ from components.errors import UserError
 from components.progress import Progress
 
 VIEWS = {"none": 1, "flip": 2, "dihedral": 8}
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What an inpainting UNet is shown of each view: where it is to paint, and the image without that.
+
+    ``mask`` is float32 [crops, views, 1, height / 8, width / 8], 1 where the defect is; ``mean`` and ``std`` are as in
+    `LatentSet`, of the image with the masked pixels grey; ``blank`` is the latent of a grey image, [4, …].
+    """
+
+    mask: torch.Tensor
+    mean: torch.Tensor
+    std: torch.Tensor
+    blank: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,7 @@ class LatentSet:
     std: torch.Tensor
     prompt: torch.Tensor
     prompts: list[str]
+    hidden: Hidden | None = None  #: for UNets that inpaint
 
     def __len__(self) -> int:
         return len(self.prompt)
@@ -73,54 +89,74 @@ def view(images: torch.Tensor, index: int) -> torch.Tensor:
     return torch.rot90(mirrored, index // 2, dims=(-2, -1))
 
 
-@torch.inference_mode()
+def load_masks(folder: Path, crops: Sequence[Crop], side: int) -> np.ndarray:
+    """Masks of the defects, bool [crops, side, side]: the crop's own mask, or its box where it has none.
+
+    Raises:
+        UserError: for a mask that cannot be read or is of another size.
+    """
+    masks = np.zeros((len(crops), side, side), dtype=bool)
+    for mask, crop in zip(masks, crops):
+        if crop.mask_file_name is None:
+            x0, y0, x1, y1 = crop.box
+            mask[y0:y1, x0:x1] = True
+            continue
+        path = folder / crop.mask_file_name
+        try:
+            with Image.open(path) as opened:
+                mask[:] = np.asarray(opened.convert("L")) > 127
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be used as a mask ({error}); run crop again") from None
+    return masks
+
+
+@torch.no_grad()
 def encode(
     vae: Any,
     images: np.ndarray,
-    crops: Sequence[Crop],
+    texts: Sequence[str],
     augment: str,
     device: torch.device,
+    masks: np.ndarray | None = None,
     batch_size: int = 32,
 ) -> LatentSet:
-    """Encode every view of `images` with `vae` (an ``AutoencoderKL``)."""
-    factor = vae.config.scaling_factor
+    """Encode every view of `images` with `vae` (an ``AutoencoderKL``).
+
+    Args:
+        images: uint8 [n, height, width, 3].
+        texts: each image's prompt.
+        masks: bool [n, height, width], for a UNet that inpaints.
+    """
     views = VIEWS[augment]
     progress = Progress("encoding crops", len(images) * views, "view")
-    means, stds = [], []
+    means, stds, masked_means, masked_stds, shown = [], [], [], [], []
     for start in range(0, len(images), batch_size):
         pixels = torch.from_numpy(images[start : start + batch_size]).permute(0, 3, 1, 2).to(device, torch.float32)
         pixels = pixels / 127.5 - 1
-        posteriors = [vae.encode(view(pixels, k)).latent_dist for k in range(views)]
-        means.append(torch.stack([p.mean * factor for p in posteriors], 1).cpu())
-        stds.append(torch.stack([p.std * factor for p in posteriors], 1).cpu())
+        mean, std = _posteriors(vae, [view(pixels, k) for k in range(views)])
+        means.append(mean)
+        stds.append(std)
+        if masks is not None:
+            mask = torch.from_numpy(masks[start : start + batch_size]).to(device)[:, None]
+            rest = pixels.masked_fill(mask, 0.0)
+            mean, std = _posteriors(vae, [view(rest, k) for k in range(views)])
+            masked_means.append(mean)
+            masked_stds.append(std)
+            small = F.interpolate(mask.float(), size=mean.shape[-2:])
+            shown.append(torch.stack([view(small, k) for k in range(views)], 1).cpu())
         progress.update(min(start + batch_size, len(images)) * views)
-    prompts = sorted({crop.text for crop in crops})
+    hidden = None
+    if masks is not None:
+        blank = _posteriors(vae, [torch.zeros_like(pixels[:1])])[0][0, 0]
+        hidden = Hidden(torch.cat(shown), torch.cat(masked_means), torch.cat(masked_stds), blank)
+    prompts = sorted(set(texts))
     return LatentSet(
-        torch.cat(means).clone(),
-        torch.cat(stds).clone(),
-        torch.tensor([prompts.index(crop.text) for crop in crops]),
-        prompts,
+        torch.cat(means), torch.cat(stds), torch.tensor([prompts.index(text) for text in texts]), prompts, hidden
     )
 
 
-def generator(*key: int) -> torch.Generator:
-    """A CPU generator seeded by `key`, so that a step's randomness depends on nothing before it."""
-    # The length, since a SeedSequence takes (1,) and (1, 0) for the same.
-    seed = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(seed[0] >> np.uint64(1)))
-
-
-def batch_indices(count: int, batch_size: int, step: int, seed: int) -> torch.Tensor:
-    """Indices, int64 [batch_size], of the crops in batch number `step` of an endless shuffled stream.
-
-    Every crop comes once before any comes again; the order of each pass derives from (seed, pass), so
-    training that resumes at a step sees what it would have seen.
-    """
-    first = step * batch_size
-    picked: list[torch.Tensor] = []
-    for position in range(first, first + batch_size):
-        epoch, offset = divmod(position, count)
-        if not picked or offset == 0:
-            order = torch.randperm(count, generator=generator(seed, 1, epoch))
-        picked.append(order[offset])
-    return torch.stack(picked)
+def _posteriors(vae: Any, views: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation, [n, views, 4, height / 8, width / 8], of [n, 3, height, width] a view; on the CPU."""
+    found, factor = [vae.encode(pixels).latent_dist for pixels in views], vae.config.scaling_factor
+    mean, std = (torch.stack([getattr(p, name) * factor for p in found], 1).cpu() for name in ("mean", "std"))
+    return mean, std

@@ -6,61 +6,58 @@ Noise, time steps, views and dropped prompts derive from (seed, step), the order
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import time
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from diffusers.optimization import get_scheduler
-from diffusers.training_utils import EMAModel
 
+from components.train import lora, optimizers
+from components.train.average import Average
+from components.train.batches import Batch, draw
 from components.train.config import TrainConfig
-from components.train.data import LatentSet, batch_indices, generator
+from components.train.data import LatentSet
 from components.train.model import BaseModel
+from components.train.snapshot import Snapshot, Tensors, copied
 
 
 class Trainer:
     """Fine-tunes the UNet, and the text encoder where the settings say so, of `base` on `latents`."""
 
-    def __init__(self, base: BaseModel, latents: LatentSet, config: TrainConfig, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        base: BaseModel,
+        latents: LatentSet,
+        config: TrainConfig,
+        accelerator: Accelerator,
+        prior: LatentSet | None = None,
+    ) -> None:
         self.base, self.latents, self.config, self.accelerator = base, latents, config, accelerator
+        self.prior = prior  #: images of the class prompt
         self.device = accelerator.device
-        trained = {
-            "unet": base.unet,
-            **({"text_encoder": base.text_encoder} if config.train_text_encoder else {}),
-        }
-        for part in trained.values():
-            part.train().requires_grad_(True)
+        names = ["unet", *(["text_encoder"] if config.train_text_encoder else [])]
+        trained: dict[str, Any] = {name: getattr(base, name).train() for name in names}
+        if config.use_lora:
+            lora.add(base, config)
+        else:
+            for part in trained.values():
+                part.requires_grad_(True)
         if config.gradient_checkpointing:
             base.unet.enable_gradient_checkpointing()
             if config.train_text_encoder:
-                base.text_encoder.gradient_checkpointing_enable()
+                base.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
         base.unet.to(self.device)
         base.text_encoder.to(self.device)
         rates = {"unet": config.learning_rate, "text_encoder": config.text_encoder_lr or config.learning_rate}
         groups: list[dict[str, Any]] = [
-            {"params": list(part.parameters()), "lr": rates[name]} for name, part in trained.items()
+            {"params": [p for p in part.parameters() if p.requires_grad], "lr": rates[name]}
+            for name, part in trained.items()
         ]
-        self.names = sorted(trained)
-        self.parameters = [p for group in groups for p in group["params"]]
-        # One pass over the parameters instead of one for each of AdamW's operations: the largest single
-        # saving of a step at small batches, on CPU and GPU alike.
-        optimizer = torch.optim.AdamW(
-            groups,
-            betas=(config.adam_beta1, config.adam_beta2),
-            weight_decay=config.adam_weight_decay,
-            eps=config.adam_epsilon,
-            fused=True,
-        )
-        scheduler = get_scheduler(
-            "constant_with_warmup" if config.lr_scheduler == "constant" else config.lr_scheduler,
-            optimizer,
-            num_warmup_steps=config.lr_warmup_steps,
-            num_training_steps=config.max_train_steps,
-        )
-        self.ema = EMAModel(self.parameters, decay=config.ema_decay, foreach=True) if config.use_ema else None
+        self.parameters: list[torch.nn.Parameter] = [p for group in groups for p in group["params"]]
+        optimizer = optimizers.optimizer(groups, config)
+        scheduler = optimizers.schedule(optimizer, config)
+        self.ema = Average(self.parameters, config.ema_decay) if config.use_ema else None
         self.models = {name: accelerator.prepare(part) for name, part in trained.items()}
         self.optimizer = accelerator.prepare(optimizer)
         # Not handed to accelerate, which would step it once for each process.
@@ -68,12 +65,14 @@ class Trainer:
         self.text = self._embed_all()
         self.alphas = base.noise.alphas_cumprod.to(self.device)
         self.done = 0
+        self.data_seconds = 0.0  #: spent on drawing batches
 
     def _token_ids(self) -> torch.Tensor:
-        """Token ids, int64 [prompts + 1, length], of every prompt and, last, the empty one."""
+        """Token ids, int64 [texts, length]: the crops' prompts, the empty one, and the same of the class images."""
         tokenizer = self.base.tokenizer
+        texts = [text for part in (self.latents, self.prior) if part is not None for text in (*part.prompts, "")]
         ids: torch.Tensor = tokenizer(
-            [*self.latents.prompts, ""],
+            texts,
             padding="max_length",
             truncation=True,
             max_length=tokenizer.model_max_length,
@@ -98,44 +97,63 @@ class Trainer:
         embedded: torch.Tensor = self.models["text_encoder"](self.ids[different])[0]
         return embedded[place]
 
-    def step(self) -> torch.Tensor:
-        """One optimizer step; the mean loss of its batch as a detached scalar, still on the device."""
+    def step(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """One optimizer step; the mean loss of its batch and the gradients' norm, scalars still on the device."""
         config = self.config
         total = torch.zeros((), device=self.device)
         for micro in range(config.gradient_accumulation_steps):
             loss = self._loss(self.done * config.gradient_accumulation_steps + micro)
             self.accelerator.backward(loss / config.gradient_accumulation_steps)
             total += loss.detach() / config.gradient_accumulation_steps
-        self.accelerator.clip_grad_norm_(self.parameters, config.max_grad_norm)
+        norm = self._clip()
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema is not None:
-            self.ema.step(self.parameters)
+            self.ema.step()
         self.done += 1
-        return total
+        return total, norm
+
+    def _clip(self) -> torch.Tensor:
+        """Clip the gradients, or have the optimizer do so; their norm before that."""
+        limit = self.config.max_grad_norm
+        if self.device.type != "cpu" or self.accelerator.scaler is not None:
+            norm: torch.Tensor = self.accelerator.clip_grad_norm_(self.parameters, limit)
+            return norm
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        # The fused kernel divides gradients by this as it reads them: what gradient scalers use saves a pass here.
+        self.optimizer.optimizer.grad_scale = (norm / limit).clamp(min=1.0)
+        return norm
+
+    def _batch(self, batch: int) -> Batch:
+        started = time.perf_counter()
+        time_steps = self.base.noise.config.num_train_timesteps
+        drawn = draw(self.latents, self.config, time_steps, batch)
+        if self.prior is not None:
+            drawn = drawn.with_class(
+                draw(self.prior, self.config, time_steps, batch, stream=1), len(self.latents.prompts) + 1
+            )
+        drawn = drawn.to(self.device)
+        self.data_seconds += time.perf_counter() - started
+        return drawn
 
     def _loss(self, batch: int) -> torch.Tensor:
-        config, latents, noise = self.config, self.latents, self.base.noise
-        count = config.train_batch_size
-        random = generator(config.seed, 2, batch)
-        chosen = batch_indices(len(latents), count, batch, config.seed)
-        views = torch.randint(latents.mean.shape[1], (count,), generator=random)
-        shape = (count, *latents.mean.shape[2:])
-        clean = latents.mean[chosen, views] + latents.std[chosen, views] * torch.randn(shape, generator=random)
-        added = torch.randn(shape, generator=random)
-        times = torch.randint(noise.config.num_train_timesteps, (count,), generator=random)
-        prompt = latents.prompt[chosen].clone()
-        prompt[torch.rand(count, generator=random) < config.prompt_dropout] = len(latents.prompts)
-
-        clean, added = clean.to(self.device), added.to(self.device)
-        times, prompt = times.to(self.device), prompt.to(self.device)
+        config, noise = self.config, self.base.noise
+        drawn = self._batch(batch)
         with self.accelerator.autocast():
-            predicted = self.models["unet"](noise.add_noise(clean, added, times), times, self._embed(prompt)).sample
+            noisy = noise.add_noise(drawn.clean, drawn.noise, drawn.times)
+            if drawn.shown is not None:
+                noisy = torch.cat([noisy, drawn.shown], 1)
+            predicted = self.models["unet"](noisy, drawn.times, self._embed(drawn.prompt)).sample
         velocity = noise.config.prediction_type == "v_prediction"
-        target = noise.get_velocity(clean, added, times) if velocity else added
+        target = noise.get_velocity(drawn.clean, drawn.noise, drawn.times) if velocity else drawn.noise
         error = F.mse_loss(predicted.float(), target.float(), reduction="none").mean((1, 2, 3))
-        return (error * self._weights(times, velocity)).mean() if config.snr_gamma else error.mean()
+        if config.snr_gamma:
+            error = error * self._weights(drawn.times, velocity)
+        if self.prior is None:
+            return error.mean()
+        crops, of_class = error.chunk(2)
+        return crops.mean() + config.prior_loss_weight * of_class.mean()
 
     def _weights(self, times: torch.Tensor, velocity: bool) -> torch.Tensor:
         """Min-SNR weights of Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting"."""
@@ -144,38 +162,47 @@ class Trainer:
         snr = alpha / (1 - alpha)
         return snr.clamp(max=self.config.snr_gamma) / (snr + 1 if velocity else snr.clamp(min=1e-8))
 
-    @contextlib.contextmanager
-    def published(self) -> Iterator[dict[str, Any]]:
-        """Component → module with the weights to publish: within it, the average where there is one."""
-        if self.ema is not None:
-            self.ema.store(self.parameters)
-            self.ema.copy_to(self.parameters)
-        try:
-            yield {name: self.part(name) for name in self.names}
-        finally:
-            if self.ema is not None:
-                self.ema.restore(self.parameters)
-
-    def part(self, name: str) -> Any:
-        """A trained component without accelerate's wrapping."""
-        return self.accelerator.unwrap_model(self.models[name])
-
-    def state(self) -> dict[str, Any]:
-        """All that a resumed run needs, tensors and plain numbers only."""
+    def trained(self) -> dict[str, dict[str, torch.nn.Parameter]]:
+        """Component → name → parameter that training moves, without accelerate's wrapping."""
+        unwrap = self.accelerator.unwrap_model
         return {
-            "done": self.done,
-            "models": {name: self.part(name).state_dict() for name in self.names},
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "ema": self.ema.state_dict() if self.ema is not None else None,
+            name: {key: p for key, p in unwrap(model).named_parameters() if p.requires_grad}
+            for name, model in self.models.items()
         }
 
+    def snapshot(self, publish: bool, save: bool) -> Snapshot:
+        """Copies of what is to be published of this step, the average where there is one, and of the state."""
+        raw = copied(self.trained()) if save or self.ema is None else None
+        average = copied(self.ema.shadow) if self.ema is not None else None
+        state = None
+        if save:
+            scaler = self.accelerator.scaler
+            state = {
+                "done": self.done,
+                "models": raw,
+                "optimizer": copied(self.optimizer.state_dict()),
+                "scheduler": copied(self.scheduler.state_dict()),
+                "ema": {"steps": self.ema.steps, "shadow": average} if self.ema is not None else None,
+                "scaler": copied(scaler.state_dict()) if scaler is not None else None,
+            }
+        weights = (raw if average is None else self._named(average)) if publish else None
+        return Snapshot(self.done, self.done * self.config.batch, weights, state)
+
+    def _named(self, tensors: list[torch.Tensor]) -> dict[str, Tensors]:
+        """Tensors in the order of `parameters`, under the names they have in their components."""
+        rest = iter(tensors)
+        return {component: {key: next(rest) for key in named} for component, named in self.trained().items()}
+
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned."""
+        """Go on from a snapshot's state."""
         self.done = state["done"]
-        for name in self.names:
-            self.part(name).load_state_dict(state["models"][name])
+        with torch.no_grad():
+            for component, named in self.trained().items():
+                for key, parameter in named.items():
+                    parameter.copy_(state["models"][component][key])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
+            self.ema.restore(**state["ema"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])

@@ -1,7 +1,7 @@
 """The base model: loaded, checked to be of a kind that can be trained here, and described.
 
 Supported are Stable Diffusion 1.x and 2.x pipelines in diffusers' folder layout with safetensors
-weights: one CLIP text encoder, a 4-channel UNet, epsilon or v-prediction.
+weights: one CLIP text encoder, a UNet of 4 channels or of 9 (inpainting), epsilon or v-prediction.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from components.errors import UserError
 
 #: Parts of a pipeline's folder that are needed; a safety checker or feature extractor is left behind.
 COMPONENTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
+WEIGHTED = ("text_encoder", "unet", "vae")
 
 
 @dataclass
@@ -28,6 +29,12 @@ class BaseModel:
     vae: Any
     unet: Any
     noise: Any  #: DDPMScheduler with the base's own betas and prediction type
+    configs: dict[str, dict[str, Any]]  #: component with weights → its ``config.json``, without a number type
+
+    @property
+    def inpaints(self) -> bool:
+        """Whether the UNet takes a mask and what is left of the image beside the latents."""
+        return bool(self.unet.config.in_channels > self.vae.config.latent_channels)
 
 
 def check_folder(folder: Path) -> None:
@@ -43,15 +50,16 @@ def check_folder(folder: Path) -> None:
         name = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
     except (ValueError, AttributeError):
         raise UserError(f"{index}: not valid JSON; copy the base model again") from None
-    if name != "StableDiffusionPipeline":
+    if name not in ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline"):
         raise UserError(
             f"{index}: the pipeline is a {name}; supported are Stable Diffusion 1.x and 2.x "
-            "(StableDiffusionPipeline). SDXL, SD 3, Flux and inpainting models are not"
+            "(StableDiffusionPipeline) and those of them that inpaint (StableDiffusionInpaintPipeline). SDXL, SD 3 "
+            "and Flux are not"
         )
     missing = [part for part in COMPONENTS if not (folder / part).is_dir()]
     missing += [
         f"{part}/*.safetensors"
-        for part in ("text_encoder", "unet", "vae")
+        for part in WEIGHTED
         if part not in missing and not any((folder / part).glob("*.safetensors"))
     ]
     if missing:
@@ -66,10 +74,11 @@ def load(folder: Path) -> BaseModel:
     weights = {"torch_dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
     unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", **weights)
     vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", **weights)
-    if unet.config.in_channels != vae.config.latent_channels:
+    channels = vae.config.latent_channels
+    if unet.config.in_channels not in (channels, 2 * channels + 1):
         raise UserError(
-            f"{folder}/unet: {unet.config.in_channels} input channels for latents of {vae.config.latent_channels}; "
-            "UNets that take more than the latents (inpainting) are not supported"
+            f"{folder}/unet: {unet.config.in_channels} input channels for latents of {channels}; supported are "
+            f"{channels}, and {2 * channels + 1} for inpainting (latents, mask, masked latents)"
         )
     text_encoder = CLIPTextModel.from_pretrained(
         folder / "text_encoder", dtype=torch.float32, use_safetensors=True, local_files_only=True
@@ -83,7 +92,13 @@ def load(folder: Path) -> BaseModel:
         )
     for part in (unet, vae, text_encoder):
         part.eval().requires_grad_(False)
-    return BaseModel(tokenizer, text_encoder, vae, unet, noise)
+    return BaseModel(tokenizer, text_encoder, vae, unet, noise, {part: _config(folder / part) for part in WEIGHTED})
+
+
+def _config(part: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((part / "config.json").read_text(encoding="utf-8"))
+    # The base's may be half; what is trained here is not.
+    return {key: value for key, value in data.items() if key not in ("dtype", "torch_dtype")}
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -6,7 +6,9 @@
     <store>/train/<fingerprint>/state/<attempt>-000500/  what the next attempt goes on from
 
 Every attempt writes under a prefix of its own, so two of them never mix bytes; the fingerprint says
-that both would have made the same.
+that both would have made the same. The first index written is the run's. A state is deleted when one
+that is as far or farther is committed, whosever it is; one that is under way is never touched before
+the run has an index.
 """
 
 from __future__ import annotations
@@ -16,24 +18,34 @@ import hashlib
 import json
 import tempfile
 import uuid
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from components import adapters
 from components.artifacts import CheckpointIndex, CheckpointRef
 from components.checkpoints import step_name
+from components.errors import UserError
 from components.progress import log
-from components.storage import Store, digest_of
+from components.storage import MANIFEST, Store, digest_of
+from components.train import lora
 from components.train.config import TrainConfig
+from components.train.history import History
 from components.train.model import files_of
+from components.train.snapshot import Snapshot, write_component
+from components.train.uploads import persistently
+
+#: Libraries that compute: another version may give other last digits.
+_LIBRARIES = ("accelerate", "diffusers", "numpy", "peft", "torch", "transformers")
 
 
 def fingerprint(crops_digest: str, base_revision: str, config: TrainConfig) -> str:
     """Digest, 16 hex digits, of all that decides a run's weights.
 
-    Crops, base, settings, the trainer's own sources, torch's version and the kind of device. Not the
-    CPU model: its last bits differ, what it learns does not.
+    Crops, base, settings, the trainer's own sources, the libraries' versions and the kind of device. Not
+    the CPU model: its last bits differ, what it learns does not.
     """
     here = Path(__file__).parent
     sources = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(here.glob("*.py"))}
@@ -42,22 +54,36 @@ def fingerprint(crops_digest: str, base_revision: str, config: TrainConfig) -> s
         "base": base_revision,
         "settings": config.model_dump(mode="json"),
         "sources": sources,
-        "torch": torch.__version__.partition("+")[0],
+        "libraries": {name: _version(name) for name in _LIBRARIES},
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }
     return digest_of(made_of)[:16]
 
 
-class Run:
-    """One attempt at the run with a fingerprint."""
+def _version(library: str) -> str:
+    """The library's version, "" where it is not installed (peft is needed by some settings only)."""
+    try:
+        return version(library).partition("+")[0]
+    except PackageNotFoundError:
+        return ""
 
-    def __init__(self, store: Store, fingerprint: str) -> None:
-        self.store = store.at("train", fingerprint)
+
+class Run:
+    """One attempt at the run with a fingerprint.
+
+    `publish` and `save` belong to one thread, in the order of the steps; the others are called before and
+    after it. Of the checkpoints only the newest `limit` are kept, all without one.
+    """
+
+    def __init__(self, store: Store, fingerprint: str, limit: int | None = None) -> None:
+        self._limit = limit
+        self.store, self.fingerprint = store.at("train", fingerprint), fingerprint
+        self.states = self.store.at("state")
         self.attempt = uuid.uuid4().hex[:8]
         self.refs: list[CheckpointRef] = []
 
     def finished(self) -> CheckpointIndex | None:
-        """The index of an earlier attempt that ended, with every checkpoint still there."""
+        """The index of an attempt that ended, with every checkpoint still there."""
         data = self.store.get_bytes("index.json")
         if data is None:
             return None
@@ -68,64 +94,119 @@ class Run:
             return None
         return index
 
-    def publish(self, step: int, images_seen: int, trainer: Any) -> CheckpointRef:
-        """Publish the weights of `step`; they exist for readers when this returns."""
-        tree = self.store.at(self.attempt, step_name(step))
+    def publish(self, snapshot: Snapshot, configs: dict[str, dict[str, Any]], config: TrainConfig) -> CheckpointRef:
+        """Publish a snapshot's weights; they exist for readers when this returns.
+
+        Args:
+            configs: component → its ``config.json``.
+
+        Raises:
+            UserError: for weights that are no numbers, which are not published.
+        """
+        assert snapshot.weights is not None
+        snapshot.check()
+        tree = self.store.at(self.attempt, step_name(snapshot.step))
         with tempfile.TemporaryDirectory(prefix="checkpoint-") as temporary:
-            with trainer.published() as parts:
-                for name, part in parts.items():
-                    part.save_pretrained(Path(temporary) / name, safe_serialization=True)
-            tree.put_tree(Path(temporary), {"step": "train", "max_train_steps": trainer.config.max_train_steps})
-        ref = CheckpointRef(step=step, uri=tree.uri, components=trainer.names, images_seen=images_seen)
+            folder = Path(temporary)
+            if config.use_lora:
+                named = {part: {lora.published(k): t for k, t in ts.items()} for part, ts in snapshot.weights.items()}
+                adapters.write(folder / adapters.FILE, named, lora.ranks(config))
+            else:
+                for component, tensors in snapshot.weights.items():
+                    write_component(folder, component, configs[component], tensors)
+            made_by = {"step": "train", "max_train_steps": config.max_train_steps}
+            persistently(lambda: tree.put_tree(folder, made_by))
+        ref = CheckpointRef(
+            snapshot.step, tree.uri, sorted(snapshot.weights), snapshot.images_seen, adapter=config.use_lora
+        )
         self.refs.append(ref)
+        log(f"checkpoint {ref.step} published to {ref.uri}")
         return ref
 
-    def save_state(self, trainer: Any, losses: list[float]) -> None:
-        """Commit what a later attempt resumes from, then drop the state before it."""
-        states = self.store.at("state")
-        name = f"{self.attempt}-{trainer.done:06d}"
+    def save(self, snapshot: Snapshot, history: dict[str, list[float]]) -> None:
+        """Commit what a later attempt resumes from, then drop the states that it surpasses."""
+        assert snapshot.state is not None
+        tree = self.states.at(f"{self.attempt}-{snapshot.step:06d}")
+        value = {**snapshot.state, "history": history, "refs": [dataclasses.asdict(ref) for ref in self.kept]}
         with tempfile.TemporaryDirectory(prefix="state-") as temporary:
-            value = {
-                **trainer.state(),
-                "losses": losses,
-                "refs": [dataclasses.asdict(ref) for ref in self.refs],
-            }
             torch.save(value, Path(temporary) / "state.pt")
-            states.at(name).put_tree(Path(temporary), {"step": "train", "done": trainer.done})
-        for other in _state_names(states):
-            if other.startswith(self.attempt) and other != name:
-                states.at(other).delete_tree()
+            try:
+                persistently(lambda: tree.put_tree(Path(temporary), {"step": "train", "done": snapshot.step}))
+            except UserError:
+                # An attempt that ended first has deleted all states, this one while it was sent.
+                if not self.store.exists("index.json"):
+                    raise
+                return
+        persistently(lambda: self._drop((snapshot.step, tree.uri)))
+        persistently(self._delete_surplus)
 
-    def resume(self, trainer: Any) -> list[float]:
-        """Take up the furthest committed state, if there is one; the losses up to there."""
-        states = self.store.at("state")
-        for name in sorted(_state_names(states), key=lambda n: int(n.rpartition("-")[2]), reverse=True):
-            tree = states.at(name)
-            if tree.manifest() is None:
+    def resume(self, trainer: Any) -> History:
+        """Take up the furthest committed state, if there is one; the course of training up to there."""
+        for tree, _ in sorted(self._committed(), key=lambda found: found[1], reverse=True):
+            state = _fetched(tree)
+            if state is None:
                 continue
-            with tempfile.TemporaryDirectory(prefix="state-") as temporary:
-                tree.get_tree(Path(temporary))
-                state = torch.load(Path(temporary) / "state.pt", weights_only=True, map_location="cpu")
             refs = [CheckpointRef(**data) for data in state.pop("refs")]
             if any(ref.uri and Store.from_env(ref.uri).manifest() is None for ref in refs):
                 continue
-            losses: list[float] = state.pop("losses")
+            history = History.of(state.pop("history"))
             trainer.restore(state)
             self.refs = refs
             log(f"train: resumed at step {trainer.done} of an earlier attempt")
-            return losses
-        return []
+            return history
+        return History()
 
-    def finish(self, index: CheckpointIndex) -> None:
-        """Write the index, which completes the run, and drop the states that are needed no more."""
-        self.store.put_bytes(
-            "index.json", json.dumps(dataclasses.asdict(index), allow_nan=False).encode(), "application/json"
-        )
-        self.store.at("state").delete_tree()
+    def finish(self, index: CheckpointIndex) -> CheckpointIndex:
+        """Write the index, which completes the run, and drop the states that are needed no more.
+
+        Returns:
+            The run's index: that of another attempt, where one was complete first.
+        """
+        data = json.dumps(dataclasses.asdict(index), allow_nan=False).encode()
+        if not self.store.create_bytes("index.json", data, "application/json"):
+            first = self.finished()
+            if first is None:
+                self.store.put_bytes("index.json", data, "application/json")
+            else:
+                index = first
+        self.states.delete_tree()
+        self._delete_surplus()
+        return index
+
+    @property
+    def kept(self) -> list[CheckpointRef]:
+        """The checkpoints that belong to the run."""
+        return self.refs[-self._limit :] if self._limit else self.refs
+
+    def _delete_surplus(self) -> None:
+        """Delete the checkpoints over the limit, when neither a state nor the index refers to them any more."""
+        for ref in self.refs[: len(self.refs) - len(self.kept)]:
+            if ref.uri is not None:
+                Store.from_env(ref.uri).delete_tree()
+        self.refs = self.kept
+
+    def _committed(self) -> list[tuple[Store, int]]:
+        """Committed states and their steps."""
+        names = sorted({info.key.split("/")[0] for info in self.states.list() if info.key.endswith(MANIFEST)})
+        return [(self.states.at(name), int(name.rpartition("-")[2])) for name in names]
+
+    def _drop(self, below: tuple[int, str]) -> None:
+        """Delete the states below this step and place, whosever they are."""
+        for tree, done in self._committed():
+            if (done, tree.uri) < below:
+                tree.delete_tree()
 
 
-def _state_names(states: Store) -> set[str]:
-    return {entry.key.split("/")[0] for entry in states.list()}
+def _fetched(tree: Store) -> dict[str, Any] | None:
+    """The state at `tree`; None where another attempt, which is farther by now, has just deleted it."""
+    with tempfile.TemporaryDirectory(prefix="state-") as temporary:
+        try:
+            tree.get_tree(Path(temporary))
+        except UserError as error:
+            log(f"train: a state cannot be resumed from ({error}); looking for another one")
+            return None
+        state: dict[str, Any] = torch.load(Path(temporary) / "state.pt", weights_only=True, map_location="cpu")
+    return state
 
 
 def publish_base(folder: Path, revision: str, store: Store) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,6 @@ from components.versions.dvc_location import DvcLocation, parse
 from components.versions.version import Version
 
 _CONFIG = ".dvc/config"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
 
 
@@ -44,28 +42,19 @@ class _File:
         return f"md5:{self.md5}" if self.md5 else f"git:{self.blob}"
 
 
-def at_revision(location: str, revision: str = "") -> Version:
+def at_revision(location: str) -> Version:
     """The data set at a `dvc_location`, whose revision is of paths and contents, not of the commit.
 
-    Args:
-        revision: where it is a digest, what is found must have it.
-
     Raises:
-        UserError: for a wrong location or revision, what DVC does not track, what its remote does not hold, and
-            where `rev` has moved since `revision` was taken.
+        UserError: for a wrong location or revision, what DVC does not track and what its remote does not hold.
         Unavailable: the repository or the store does not answer.
     """
     wanted = parse(location)
     with git.fetched(wanted.repository, wanted.rev) as commit:
         name = f"commit {commit.id}" if commit.id.startswith(wanted.rev) else f"{wanted.rev}, commit {commit.id}"
         files = _files(wanted, commit)
-    found = digest_of([[file.path, file.identity] for file in files])
-    if _SHA256.fullmatch(revision) and found != revision:
-        raise UserError(
-            f"dataset: {location}: at {name} its revision is {found[:12]}, not {revision[:12]}, which this run began "
-            "with; run again, or give a tag or a commit as rev, which stay"
-        )
-    return Version(name, found, len(files), None, partial(_fetch, wanted.repository, commit.id, files))
+    revision = digest_of([[file.path, file.identity] for file in files])
+    return Version(name, revision, len(files), None, partial(_fetch, wanted.repository, commit.id, files))
 
 
 def _files(wanted: DvcLocation, commit: git.Commit) -> list[_File]:

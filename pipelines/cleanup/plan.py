@@ -23,6 +23,7 @@ from pipelines.cleanup.runs import plan_run
 _TRAINS_BASE = re.compile(r"[0-9a-f]{16}")
 _UNTOUCHED = {
     "GENERATION": "the store's own",
+    "class-images": "images of prior preservation, for all runs with the same prompt",
     "crop": "pages and findings of the crop step",
     "snapshots": "what snapshot has seen",
 }

@@ -21,7 +21,7 @@ from components.archives import budget, stem_of
 from components.archives.unpack import unpack
 from components.dataset import counts, is_archive, local_copy, name_of
 from components.errors import UserError
-from components.snapshot.step import dataset_revision
+from components.revision import dataset_revision
 
 KINDS = (".zip", ".tar", ".tar.gz", ".tgz")
 

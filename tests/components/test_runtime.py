@@ -85,6 +85,24 @@ def test_flags_make_the_same_call(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out) == {"length": 5}
 
 
+def test_settings_of_another_step_are_given_by_a_file_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def compare(config: Config, other_settings: Config) -> Result:
+        """Give both sizes."""
+        return Result(parameters={"own": config.size, "other": other_settings.size})
+
+    (tmp_path / "o.yaml").write_text("size: 2\n")
+    flags = ["--set", "size=3", "--other_settings", str(tmp_path / "o.yaml")]
+    assert runtime.main("compare", compare, flags) == 0
+    assert json.loads(capsys.readouterr().out) == {"own": 3, "other": 2}
+    assert runtime.main("compare", compare, []) == 0
+    assert json.loads(capsys.readouterr().out) == {"own": 4, "other": 4}
+    (tmp_path / "o.yaml").write_text("sise: 2\n")
+    assert runtime.main("compare", compare, flags) == 2
+    assert "other_settings.sise: unknown setting; did you mean 'size'?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

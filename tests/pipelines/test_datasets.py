@@ -18,7 +18,7 @@ from components.crop.config import CropConfig
 from components.crop.step import crop
 from components.dataset import local_copy
 from components.errors import UserError
-from components.snapshot.step import dataset_revision
+from components.revision import dataset_revision
 from components.storage import Store
 from components.versions import pushed
 from components.versions.push import push

@@ -98,6 +98,40 @@ def test_a_run_makes_everything_once_and_then_only_what_changed(run: Run, workdi
     assert bigger.stat().st_size > 1.8 * record["model"]["bytes"]
 
 
+def test_added_images_train_a_model_when_there_are_enough(
+    run: Run, boards: Path, workdir: Path, tmp_path: Path
+) -> None:
+    write_samples(tmp_path / "more", images=6, size=320, seed=2)
+    added = [p.relative_to(tmp_path / "more") for p in sorted((tmp_path / "more").rglob("*.png"))]
+    places = {path: boards / path.with_name(f"added-{path.name}") for path in added}
+    count_crops = "snapshot.retrain_if.new_crops=4"
+    trained = run(count_crops)
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    model = json.loads((workdir / "my-boards" / "run.json").read_text())["model"]
+    try:
+        first = added[0].name
+        for path, place in places.items():
+            if path.name == first:
+                shutil.copy(tmp_path / "more" / path, place)
+        held = run(count_crops)
+        assert held.returncode == 0, held.stdout + held.stderr
+        assert "no new training: " in held.stdout
+        assert ran(held.stdout) == ["snapshot"]
+        assert json.loads((workdir / "my-boards" / "run.json").read_text())["model"] == model
+
+        for path, place in places.items():
+            shutil.copy(tmp_path / "more" / path, place)
+        news = run(count_crops)
+        assert news.returncode == 0, news.stdout + news.stderr
+        assert ran(news.stdout) == ["snapshot", "crop", "train", "evaluate", "select_best", "convert"]
+        again = run(count_crops)
+        assert "nothing new since model" in again.stdout
+        assert ran(again.stdout) == ["snapshot"]
+    finally:
+        for place in places.values():
+            place.unlink(missing_ok=True)
+
+
 def test_the_model_file_loads_offline_and_draws(run: Run, workdir: Path, tiny_base: Path) -> None:
     from diffusers import StableDiffusionPipeline
 

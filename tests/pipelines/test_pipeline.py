@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from pipelines.config import load
 from pipelines.pipeline import arguments, make_pipeline
 
 
-def compiled(folder: Path, **changes: Any) -> dict[str, Any]:
+def compiled(folder: Path, settings: Sequence[str] = (), **changes: Any) -> dict[str, Any]:
     path = folder / "pipeline.yaml"
-    compiler.Compiler().compile(make_pipeline(load("quickstart"), **changes), str(path))
+    compiler.Compiler().compile(make_pipeline(load("quickstart", settings), **changes), str(path))
     load_component_from_file(str(path))
     spec: dict[str, Any] = next(yaml.safe_load_all(path.read_text()))
     return spec
@@ -40,6 +41,20 @@ def test_the_steps_follow_each_other(spec: dict[str, Any]) -> None:
     assert before["evaluate"] == {"crop", "train"}
     assert before["select-best"] == {"evaluate", "train"}
     assert before["convert"] == {"select-best"}
+
+
+def test_evaluate_depends_on_what_was_published_last_where_it_is_compared_with(tmp_path: Path) -> None:
+    """Else a newly published model would make the next run evaluate again for nothing."""
+    given = {}
+    for name in ("false", "true"):
+        (tmp_path / name).mkdir()
+        spec = compiled(tmp_path / name, [f"evaluate.compare_with_published={name}"])
+        given[name] = spec["root"]["dag"]["tasks"]["evaluate"]["inputs"]["parameters"]["published_revision"]
+    assert given["false"] == {"runtimeValue": {"constant": ""}}
+    assert given["true"]["taskOutputParameter"] == {
+        "outputParameterKey": "published_revision",
+        "producerTask": "snapshot",
+    }
 
 
 def test_snapshot_alone_is_never_answered_from_a_cache(spec: dict[str, Any]) -> None:

@@ -47,6 +47,8 @@ def decision(index: CheckpointIndex, step: int) -> Decision:
             "dataset": "boards/",
             "dataset_revision": "d" * 64,
             "dataset_version": "20260102T030405Z-dddddddddddd",
+            "asked_revision": "e" * 64,
+            "crop_settings": "f" * 64,
             "counts": {"pin-hole": {"train": 40, "reference": 20}, "short": {"train": 31, "reference": 12}},
         },
         generation={"num_inference_steps": 2, "guidance_scale": 2.5},

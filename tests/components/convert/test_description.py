@@ -146,7 +146,7 @@ def test_the_settings_of_the_run_start_it_again(tmp_path: Path) -> None:
         crop=CropConfig(resolution=64, classes=["short"]),
         train=TrainConfig(max_train_steps=30, checkpointing_steps=10),
         evaluate=EvaluateConfig(images_per_class=7),
-        select_best=SelectBestConfig(max_memorised=0.1),
+        select_best=SelectBestConfig(tie="best", constraints={"memorised": "<0.05"}),
         convert=ConvertConfig(licence="apache-2.0", description="Defects on boards."),
     )
     data = before.model_dump(mode="json")

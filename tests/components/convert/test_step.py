@@ -97,6 +97,14 @@ def test_publishes_the_trained_weights_once(run: Run, checkpoint: Path, tmp_path
         "config/scheduler/scheduler_config.json",
         "config/tokenizer/tokenizer.json",
     }
+    # The next run's snapshot counts what is new since.
+    assert manifest.made_by["trained_on"] == {
+        "dataset": "boards/",
+        "dataset_revision": "d" * 64,
+        "asked_revision": "e" * 64,
+        "crop_settings": "f" * 64,
+        "base_revision": "b" * 64,
+    }
     weights = tree / model.file
     assert hashlib.sha256(weights.read_bytes()).hexdigest() == model.sha256
     assert weights.stat().st_size == model.bytes

@@ -18,10 +18,10 @@ from PIL import Image
 from components.artifacts import SPLITS, Crop
 from components.crop.annotations import AnnotatedImage
 from components.crop.config import CropConfig
-from components.crop.cutting import cut_crops
+from components.crop.cutting import Made, cut_crops
 from components.crop.formats.polygons import polygon_instance
 from components.crop.formats.shapes import Instance, box_instance, defects_of, mask_instance
-from components.crop.plan import Planned, plan_crops, split_of
+from components.crop.plan import Area, Planned, plan_crops, split_of
 from components.crop.window import Box
 
 SIDE = 200
@@ -187,7 +187,7 @@ def test_no_crop_leaves_its_image_stretches_loses_its_mask_or_crosses_the_split(
         root = Path(temporary)
         write(root, drawn.images)
         cut = cut_crops(drawn.config, root, plan, root / "out")
-        made = [*cut.made, *cut.normal]
+        made: list[Made[Planned] | Made[Area]] = [*cut.made, *cut.normal]
         assert (cut.problems, len(made)) == ([], len(plan.crops) + len(plan.normal))
         assert len({m.path for m in made}) == len(made)
         for m in made:

@@ -13,7 +13,7 @@ from components.crop.config import CropConfig
 from components.crop.step import crop
 from components.crop.survey import survey
 from components.errors import UserError
-from components.snapshot.step import dataset_revision
+from components.revision import dataset_revision
 from components.storage import Store
 from tests.components.crop.conftest import Boards
 

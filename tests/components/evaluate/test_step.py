@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import json
 import shutil
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,17 +20,28 @@ import pytest
 import torch
 from PIL import Image
 
-from components.artifacts import CheckpointIndex, Metrics, read_json
+from components.artifacts import (
+    PUBLISHED,
+    CheckpointIndex,
+    Decision,
+    Metrics,
+    PublishedModel,
+    read_json,
+    write_json,
+)
 from components.checkpoints import fetch_checkpoint
 from components.errors import UserError
+from components.evaluate.arrays import Arrays
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.draw import seeds
 from components.evaluate.step import evaluate
 from components.leases import run_scope
 from components.runtime import Result
-from components.storage import Store
+from components.storage import Store, digest_of
+from tests.browser import DESKTOP, PHONE, chromium
 from tests.components.evaluate.examples import PROMPTS, publish_run, write_crop_set
 from tests.components.test_leases import ended
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.integration
 
@@ -67,7 +83,8 @@ def run(
     crops = write_crop_set(folder / "crops", counts)
     checkpoints = publish_run(place, base, folder, {name: PROMPTS[name] for name in counts}, changes, settings=settings)
     metrics, report = folder / "metrics", folder / "report.html"
-    result = evaluate(config, crops, checkpoints, place.uri, metrics, report)
+    # A model that is not there any more is no reason to fail.
+    result = evaluate(config, crops, checkpoints, place.uri, metrics, report, "bars", "gone")
     return Run(place, crops, checkpoints, metrics, report, result)
 
 
@@ -86,22 +103,33 @@ def test_every_checkpoint_is_measured_class_by_class(finished: Run) -> None:
     assert [(row.step, row.label) for row in rows] == [
         (0, "base"), (100, "step 100"), (200, "step 200"), (300, "step 300 (diverged)"),
     ]  # fmt: skip
-    expected = {"kd_lite0", "fd_lite0", "memorised", "nearest_train", "class_alignment"}
+    of_classes = {"kd_lite0", "fd_lite0", "diversity_lite0", "memorised", "memorised_pixels", "nearest_train"}
+    of_classes |= {"class_alignment"}
+    expected = of_classes | {"is_lite0"}
     for row in rows[:3]:
-        assert set(row.metrics) == expected
+        # Images may share no nearest crop, so this one is there or not.
+        assert set(row.metrics) - {"diversity_in_clusters_lite0"} == expected
         assert set(row.per_class) == set(PROMPTS)
-        for name, estimate in row.metrics.items():
+        for name in of_classes:
             values = [row.per_class[c][name]["value"] for c in PROMPTS]
-            assert estimate["value"] == pytest.approx(np.mean(values))
+            assert row.metrics[name]["value"] == pytest.approx(np.mean(values))
         for c in PROMPTS:
             assert (row.per_class[c]["kd_lite0"]["n"], row.per_class[c]["kd_lite0"]["m"]) == (6, 5)
-    assert set(metrics.floor) == expected
+    assert set(metrics.floor) - {"diversity_in_clusters_lite0"} == expected
     assert metrics.floor_per_class["bar"]["kd_lite0"]["n"] == 6
-    assert set(metrics.higher_is_better) == expected - {"nearest_train"}
+    assert set(metrics.higher_is_better) == expected - {"nearest_train", "diversity_lite0"}
     assert metrics.higher_is_better["class_alignment"]
-    assert {"fid", "clip_score", "inception_score"} <= set(metrics.absent)
+    assert {"fid", "kid", "clip_score", "inception_score", "kd_dinov2", "kd_lite0_subsets"} <= set(metrics.absent)
+    # Five held-out crops are too few for five neighbours.
+    assert "more than nearest_k = 5 are needed" in metrics.absent["precision_lite0"]
     # The model's card says which images it was made of.
-    assert metrics.dataset == {"dataset": "drawn", "dataset_revision": "r" * 64, "dataset_version": ""}
+    assert metrics.dataset == {
+        "dataset": "drawn",
+        "dataset_revision": "r" * 64,
+        "dataset_version": "",
+        "asked_revision": "",
+        "crop_settings": digest_of({}),
+    }
 
 
 def test_every_checkpoint_gets_the_same_noise(finished: Run) -> None:
@@ -151,11 +179,60 @@ def test_files_for_people(finished: Run) -> None:
     assert "select_best step decides" in page
 
 
+def test_the_page_shows_everything_in_a_browser(finished: Run) -> None:
+    with chromium() as browser:
+        for size, scheme in ((DESKTOP, "light"), (PHONE, "dark")):
+            browser.open(finished.report, size, scheme)
+            assert browser.value("document.images.length") > 10
+            assert browser.value("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+            assert browser.value("document.documentElement.scrollWidth") <= size[0]
+            ink, paper = (browser.value(f"getComputedStyle(document.body).{name}") for name in ("color", "background"))
+            assert ("rgb(18, 23, 30)" in paper) == (scheme == "dark"), (ink, paper)
+        assert browser.printed().startswith(b"%PDF")
+        assert browser.complaints == []
+        away = [url for url in browser.requests if not url.startswith(("data:", finished.report.resolve().as_uri()))]
+        assert away == []
+
+
 def test_page_and_numbers_are_in_the_store(finished: Run) -> None:
     reports = finished.store.at("train", "f" * 16, "reports")
     assert reports.get_bytes("evaluate.html") == finished.report.read_bytes()
     stored = json.loads(reports.get_bytes("metrics.json") or b"")
     assert stored == json.loads((finished.metrics / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_differences_are_paired_by_the_noise(finished: Run) -> None:
+    metrics = measured(finished)
+    same_weights = metrics.difference("kd_lite0", 100, 0)
+    assert same_weights is not None
+    assert (same_weights.value, same_weights.low, same_weights.high) == (0, 0, 0)
+    base, _, other, _ = metrics.rows()
+    there, back = metrics.difference("kd_lite0", 200, 0), metrics.difference("kd_lite0", 0, 200)
+    assert there is not None
+    assert back is not None
+    assert there.value == pytest.approx(other.metrics["kd_lite0"]["value"] - base.metrics["kd_lite0"]["value"])
+    assert (back.value, back.low, back.high) == (-there.value, -(there.high or 0), -(there.low or 0))
+    assert metrics.difference("kd_lite0", 300, 0) is None  # it drew nothing
+    assert metrics.published() is None
+    assert "the published model is gone from the store" in metrics.absent["published"]
+
+
+def test_tables_for_other_programs(finished: Run) -> None:
+    metrics = measured(finished)
+    with (finished.metrics / "metrics.tsv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file, delimiter="\t"))
+    by_name = {(line["checkpoint"], line["class"], line["metric"]): line for line in lines}
+    line = by_name["step 200", "bar", "kd_lite0"]
+    estimate = metrics.rows()[2].per_class["bar"]["kd_lite0"]
+    assert (float(line["value"]), float(line["low"])) == (estimate["value"], estimate["low"])
+    assert (line["extractor"], line["n"], line["m"]) == ("lite0", "6", "5")
+    assert {name for name, _, _ in by_name} == {"base", "step 100", "step 200", "real against real"}
+    with (finished.metrics / "images.tsv").open(encoding="utf-8") as file:
+        images = list(csv.DictReader(file, delimiter="\t"))
+    assert len(images) == 3 * 2 * 6
+    assert [int(i["seed"]) for i in images if (i["checkpoint"], i["defect"]) == ("base", "bar")] == seeds(0, "bar", 6)
+    assert all((finished.crops / i["nearest_crop"]).is_file() for i in images)
+    assert all(i["clip_score"] == "" for i in images)
 
 
 def test_flat_numbers_for_the_pipeline_s_ui(finished: Run) -> None:
@@ -169,7 +246,6 @@ def test_flat_numbers_for_the_pipeline_s_ui(finished: Run) -> None:
 def test_a_checkpoint_that_draws_the_real_thing_wins(tmp_path: Path, store: Store, tiny_base: Path) -> None:
     """Crops drawn by one checkpoint with other noise: that one is at the floor, the base is not."""
     from components import sampling
-    from components.artifacts import CheckpointIndex
 
     place = store.at("evaluate", uuid.uuid4().hex)
     crops = write_crop_set(tmp_path / "crops", {"bar": {"train": 12, "reference": 12}})
@@ -201,6 +277,95 @@ def test_turned_copies_are_looked_for_where_training_turned_them(tmp_path: Path,
     made = run(tmp_path, store, tiny_base, {}, config, one, settings={"augment": "dihedral"})
     assert measured(made).floor["nearest_train"]["m"] == 16
     assert list((made.metrics / "images").iterdir()) == []
+
+
+def test_an_evaluation_killed_at_any_time_goes_on_with_the_same_numbers(
+    tmp_path: Path, place: Store, tiny_base: Path
+) -> None:
+    """Killed as soon as the first batch is in the store, as a node is lost; then run again to its end."""
+    crops = write_crop_set(tmp_path / "crops", COUNTS)
+    checkpoints = publish_run(place, tiny_base, tmp_path, PROMPTS, {})
+    (tmp_path / "config.json").write_text(CONFIG.model_dump_json(), encoding="utf-8")
+    flags = {"crops": crops, "checkpoints": checkpoints, "store": place.uri, "config": tmp_path / "config.json"}
+    flags |= {"metrics": tmp_path / "killed", "report": tmp_path / "killed.html"}
+    command = [sys.executable, "-m", "components", "evaluate", *(f"--{key}={value}" for key, value in flags.items())]
+    kept = place.at("train", "f" * 16, "evaluating")
+    killed = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not list(kept.list()) and time.monotonic() < deadline:
+        assert killed.poll() is None
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait()
+    assert 0 < len(list(kept.list())) < 4  # two classes, two batches each
+    assert not (tmp_path / "killed").exists()
+
+    made = []
+    for name in ("again", "whole"):
+        metrics = tmp_path / name
+        evaluate(CONFIG, crops, checkpoints, place.uri, metrics, tmp_path / f"{name}.html")
+        assert list(kept.list()) == []  # what was kept has served
+        images = {path.relative_to(metrics): path.read_bytes() for path in sorted(metrics.rglob("*.png"))}
+        made.append((read_json(metrics / "metrics.json", Metrics), images))
+    assert made[0] == made[1]
+
+
+def test_the_model_published_last_is_measured_like_a_checkpoint(tmp_path: Path, place: Store, tiny_base: Path) -> None:
+    """Published from step 100, in half precision: it draws what that draws, but for rounding."""
+    from components.convert.config import ConvertConfig
+    from components.convert.step import convert
+
+    crops = write_crop_set(tmp_path / "crops", COUNTS)
+    checkpoints = publish_run(place, tiny_base, tmp_path, PROMPTS, {100: shifted})
+    index = read_json(checkpoints / "index.json", CheckpointIndex)
+    none: dict[str, Any] = {"step": 100, "label": "step 100", "metrics": {}, "per_class": {}}
+    decision = Decision(
+        100, "kd_lite0", "min", none, none, {}, ["chosen"], True, dataclasses.asdict(index),
+        {"prompts": PROMPTS, "counts": COUNTS},
+    )  # fmt: skip
+    write_json(tmp_path / "best" / "best.json", decision)
+    convert(ConvertConfig(compare_images=False), tmp_path / "best", "bars", place.uri, tmp_path / "model")
+    version = read_json(tmp_path / "model" / "model.json", PublishedModel).version
+
+    config = CONFIG.model_copy(update={"images_per_class": 4})
+    out = tmp_path / "metrics"
+    evaluate(config, crops, checkpoints, place.uri, out, tmp_path / "report.html", "bars", version)
+    found = read_json(out / "metrics.json", Metrics)
+    row, own = found.published(), found.rows()[1]
+    assert row is not None
+    assert row.label == f"published {version}"
+    assert row.metrics["kd_lite0"]["value"] == pytest.approx(own.metrics["kd_lite0"]["value"], rel=0.05)
+    difference = found.difference("kd_lite0", 100, PUBLISHED)
+    assert difference is not None
+    assert abs(difference.value) < 0.05 * own.metrics["kd_lite0"]["value"]
+    images = sorted(path.name for path in (out / "images" / f"published-{version}" / "bar").iterdir())
+    assert len(images) == 4
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"the model published last (published {version}): paired difference" in page
+
+
+def test_features_of_real_crops_are_kept_by_what_made_them(tmp_path: Path, place: Store) -> None:
+    from components.evaluate.real import features_key
+    from components.extractor import Lite0
+
+    lite0 = Lite0()
+    key = features_key(lite0, ["a", "b"], 0)
+    assert key == features_key(Lite0(), ["a", "b"], 0)
+    assert key not in (features_key(lite0, ["b", "a"], 0), features_key(lite0, ["a", "b"], 1))
+    lite0.record = {**lite0.record, "resizer": "another"}
+    assert key != features_key(lite0, ["a", "b"], 0)
+
+    arrays = Arrays(place)
+    assert arrays.get("x") is None
+    arrays.at("below").put("x", {"features": np.arange(6.0).reshape(2, 3)})
+    found = arrays.get("below/x")
+    assert found is not None
+    assert np.array_equal(found["features"], [[0, 1, 2], [3, 4, 5]])
+    place.put_bytes("below/x.npz", b"torn")
+    assert arrays.get("below/x") is None
+    nowhere = Arrays(None)
+    nowhere.put("x", {})
+    assert nowhere.at("y").get("x") is None
 
 
 def refused(folder: Path, store: Store, crops: Path, checkpoints: Path) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
-from components.artifacts import CheckpointMetrics, Metrics
-from components.errors import UserError
-from components.select_best.choose import choose
+from components.artifacts import PUBLISHED, CheckpointMetrics, Metrics
+from components.errors import SettingsError, UserError
+from components.select_best.choose import NothingToChoose, choose
 from components.select_best.config import SelectBestConfig
+from components.settings import decode
 
 Value = float | tuple[float, float, float]
 
@@ -53,16 +55,76 @@ def test_the_best_value_wins_where_it_is_surely_better_than_the_base() -> None:
     assert (choice.row.step, choice.mode, choice.improved) == (200, "min", True)
     assert choice.reasons == [
         "Step 200 is the best checkpoint: kd_lite0 × 10³ 20.0 [5.0, 35.0], against 80.0 [60.0, 100.0] of the "
-        "untrained base. Its whole 95 % interval is below the base's value."
+        "untrained base. Its whole 95 % interval is below the base's value.",
+        "The runner-up is step 300 with 25.0 [10.0, 40.0].",
     ]
+    assert choice.runner_up is not None
+    assert choice.runner_up.step == 300
+    assert choice.rejected == {
+        0: "step 200 is surely better",
+        100: "30.0 [15.0, 45.0] against 20.0 [5.0, 35.0] of step 200",
+        300: "25.0 [10.0, 40.0] against 20.0 [5.0, 35.0] of step 200",
+    }
 
 
-def test_prefer_earlier_takes_the_first_within_the_best_one_s_interval() -> None:
-    choice = choose(kd(*USUAL), SelectBestConfig(prefer_earlier=True))
+def test_a_tie_goes_to_the_earliest_within_the_best_one_s_interval() -> None:
+    choice = choose(kd(*USUAL), SelectBestConfig(tie="earliest"))
     assert choice.row.step == 100
     assert "Step 200 is nominally better (20.0 [5.0, 35.0])" in choice.reasons[1]
     sharper = kd(USUAL[0], USUAL[1], (0.020, 0.015, 0.025), USUAL[3])
-    assert choose(sharper, SelectBestConfig(prefer_earlier=True)).row.step == 200
+    assert choose(sharper, SelectBestConfig(tie="earliest")).row.step == 200
+
+
+def paired(measured: Metrics, *differences: tuple[int, int, Value]) -> Metrics:
+    """With the paired difference of each two steps."""
+    found = [
+        {"metric": "kd_lite0", "a": a, "b": b, **{k: estimate(value)[k] for k in ("value", "low", "high")}}
+        for a, b, value in differences
+    ]
+    return dataclasses.replace(measured, differences=found)
+
+
+def test_a_tie_is_decided_by_the_paired_difference_where_there_is_one() -> None:
+    """Step 100 lies within the best one's interval, but with the same noise it is surely worse; 300 is not."""
+    measured = kd(*USUAL, (0.021, 0.006, 0.036))
+    measured = paired(
+        measured,
+        (200, 100, (-0.01, -0.015, -0.005)), (300, 200, (0.005, -0.001, 0.011)), (400, 200, (0.001, -0.002, 0.004)),
+    )  # fmt: skip
+    assert choose(measured, SelectBestConfig(tie="earliest")).row.step == 200
+    choice = choose(measured, SelectBestConfig())
+    assert "which is surely another value (paired difference 10.0 [5.0, 15.0])" in choice.rejected[100]
+    assert "not distinguishable (paired difference 5.0 [−1.0, 11.0])" in choice.rejected[300]
+    assert choice.reasons[1] == "The runner-up is step 400 with 21.0 [6.0, 36.0]; paired difference −1.0 [−4.0, 2.0]."
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict", "said"),
+    [
+        ((-0.03, -0.05, -0.01), "better", "is better than the model published last (published v1)"),
+        ((0.03, 0.01, 0.05), "worse", "is worse than"),
+        ((0.01, -0.01, 0.03), "not distinguishable", "cannot be told from"),
+        (None, "not distinguishable", "cannot be told from"),  # by overlapping intervals
+    ],
+)
+def test_the_choice_is_held_against_the_model_published_last(difference: Value | None, verdict: str, said: str) -> None:
+    row = CheckpointMetrics(PUBLISHED, "published v1", {"kd_lite0": estimate((0.03, 0.01, 0.05))}, {})
+    measured = dataclasses.replace(kd(*USUAL), incumbent=vars(row))
+    if difference is not None:
+        measured = paired(measured, (200, PUBLISHED, difference))
+    choice = choose(measured, SelectBestConfig())
+    assert choice.published is not None
+    assert choice.published.verdict == verdict
+    assert said in choice.reasons[2]
+    assert "20.0 [5.0, 35.0] against 30.0 [10.0, 50.0]" in choice.reasons[2]
+    assert choose(kd(*USUAL), SelectBestConfig()).published is None
+
+
+def test_intervals_that_are_apart_are_told_apart_without_a_paired_difference() -> None:
+    row = CheckpointMetrics(PUBLISHED, "published v1", {"kd_lite0": estimate((0.5, 0.4, 0.6))}, {})
+    choice = choose(dataclasses.replace(kd(*USUAL), incumbent=vars(row)), SelectBestConfig())
+    assert choice.published is not None
+    assert choice.published.verdict == "better"
 
 
 def test_equal_values_go_to_the_earlier_step() -> None:
@@ -115,25 +177,61 @@ def test_a_mode_against_the_metric_is_obeyed_with_a_warning() -> None:
     assert choose(kd(*USUAL), SelectBestConfig(mode="min")).reasons == choose(kd(*USUAL), SelectBestConfig()).reasons
 
 
-def test_memorising_checkpoints_are_left_out() -> None:
+def test_checkpoints_that_break_a_constraint_are_left_out() -> None:
     rows: dict[int, dict[str, Value]] = {
         100 * i: {"kd_lite0": value, "memorised": share}
         for i, (value, share) in enumerate(zip(USUAL, (0.0, 0.02, 0.30, 0.10)))
     }
-    choice = choose(metrics(rows), SelectBestConfig(max_memorised=0.1))
+    choice = choose(metrics(rows), SelectBestConfig(constraints={"memorised": "<=0.1"}))
     assert choice.row.step == 300
-    assert choice.excluded == {200: "30% of its images are memorised, above 10%"}
-    assert choice.reasons[1] == "Step 200 was left out: 30% of its images are memorised, above 10%."
-    assert choose(metrics(rows), SelectBestConfig(max_memorised=0.0)).row.step == 0
-    with pytest.raises(UserError, match="no trained checkpoint is left to choose from.*step 100: 2% .*max_memorised"):
-        choose(metrics(rows), SelectBestConfig(max_memorised=0.0, allow_base=False))
+    assert choice.rejected[200] == "memorised is 30 %, and has to be <= 10 %"
+    assert "Step 200 was left out: memorised is 30 %, and has to be <= 10 %." in choice.reasons
+    kept = choose(metrics(rows), SelectBestConfig(constraints={"memorised": "<0.01"}))
+    assert (kept.row.step, kept.runner_up) == (0, None)
+    with pytest.raises(NothingToChoose, match=r"no checkpoint is left .*step 100: memorised is 2 %.*constraints") as no:
+        choose(metrics(rows), SelectBestConfig(constraints={"memorised": "<0.01"}, allow_base=False))
+    assert set(no.value.rejected) == {0, 100, 200, 300}
+
+
+def test_a_base_that_breaks_a_constraint_does_not_stay() -> None:
+    rows: dict[int, dict[str, Value]] = {
+        0: {"kd_lite0": (0.08, 0.06, 0.10), "class_alignment": 0.2},
+        100: {"kd_lite0": (0.075, 0.05, 0.10), "class_alignment": 0.6},
+    }
+    choice = choose(metrics(rows), SelectBestConfig(constraints={"class_alignment": ">= 0.5"}))
+    assert (choice.row.step, choice.improved, choice.runner_up) == (100, False, None)
+    assert "not surely better than the base, which does not keep to the constraints" in choice.reasons[0]
+    assert choice.rejected[0] == "class_alignment is 20 %, and has to be >= 50 %"
+    with pytest.raises(NothingToChoose, match="base: class_alignment is 20 %"):
+        choose(metrics(rows), SelectBestConfig(constraints={"class_alignment": ">0.6"}))
+
+
+def test_a_constraint_that_cannot_be_read_or_was_not_measured() -> None:
+    for text in ("0.05", "<", "=0.1", "<0.1%", "< nan"):
+        with pytest.raises(SettingsError, match=r"select_best\.constraints: a bound is"):
+            decode(SelectBestConfig, {"constraints": {"memorised": text}}, "select_best")
+    with pytest.raises(UserError) as caught:
+        choose(kd(*USUAL), SelectBestConfig(constraints={"fid": "<10", "memorized": "<0.1"}))
+    assert "select_best.constraints.fid: fid was not measured: needs Inception weights" in str(caught.value)
+    assert "select_best.constraints.memorized: there is no metric 'memorized'" in str(caught.value)
+
+
+def test_too_few_images_decide_nothing() -> None:
+    with pytest.raises(NothingToChoose, match="kd_lite0 rests on 20 real images, fewer than min_images = 22"):
+        choose(kd(*USUAL), SelectBestConfig(min_images=22))
+    assert choose(kd(*USUAL), SelectBestConfig(min_images=20)).row.step == 200
+
+
+def test_what_is_no_number_is_left_out() -> None:
+    choice = choose(kd(*USUAL, float("nan")), SelectBestConfig())
+    assert choice.rejected[400] == "kd_lite0 is nan, which is no number"
 
 
 def test_a_diverged_checkpoint_is_left_out() -> None:
     measured = metrics({0: {"kd_lite0": USUAL[0]}, 100: {"kd_lite0": USUAL[1]}, 200: {}})
     choice = choose(measured, SelectBestConfig())
     assert choice.row.step == 100
-    assert choice.excluded == {200: "kd_lite0 could not be measured"}
+    assert choice.rejected[200] == "kd_lite0 could not be measured"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import uuid
 from pathlib import Path
 
@@ -74,7 +75,18 @@ def test_decision_and_page(tmp_path: Path, place: Store) -> None:
     assert page.count('<tr class="chosen">') == 1
     chosen = page[page.index('<tr class="chosen">') :]
     assert chosen.index("step 200") < chosen.index("</tr>")
-    assert place.at("train", "f" * 16, "reports").get_bytes("decision.html") == page.encode()
+    reports = place.at("train", "f" * 16, "reports")
+    assert reports.get_bytes("decision.html") == page.encode()
+    said = (tmp_path / "best" / "decision.md").read_text(encoding="utf-8")
+    assert reports.get_bytes("decision.md") == said.encode()
+    assert json.loads(reports.get_bytes("decision.json") or b"") == dataclasses.asdict(decision)
+    assert said.splitlines()[2].startswith("**Step 200 is the best checkpoint")
+    assert "| **step 200** |" in said
+    assert decision.runner_up == 300
+    assert decision.rejected["base"] == "step 200 is surely better"
+    for why in decision.rejected.values():
+        assert why in said
+        assert why in page
 
 
 def test_result_for_the_pipeline_s_ui(tmp_path: Path, place: Store) -> None:
@@ -82,7 +94,24 @@ def test_result_for_the_pipeline_s_ui(tmp_path: Path, place: Store) -> None:
     result = select_best(
         SelectBestConfig(), tmp_path / "metrics", tmp_path / "checkpoints", place.uri, tmp_path / "b", tmp_path / "d"
     )
-    assert result.metadata["best"] == {"step": 200, "metric": "kd_lite0", "value": 0.02, "improved": "true"}
+    assert result.metadata["best"] == {
+        "step": 200, "metric": "kd_lite0", "value": 0.02, "improved": "true", "against_published": "",
+    }  # fmt: skip
+
+
+def test_a_refusal_is_in_the_store_before_the_step_fails(
+    tmp_path: Path, place: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(tmp_path, kd(*USUAL))
+    with pytest.raises(UserError, match="no checkpoint is left to choose from"):
+        run(tmp_path, place, SelectBestConfig(constraints={"kd_lite0": "<0.001"}))
+    address = f"{place.uri}/train/{'f' * 16}/reports/decision.html"
+    assert f"decision: {address}" in capsys.readouterr().out
+    page = (place.at("train", "f" * 16, "reports").get_bytes("decision.html") or b"").decode()
+    assert "No checkpoint was chosen" in page
+    assert "kd_lite0 is 80.0 [60.0, 100.0], and has to be &lt; 1" in page
+    assert not (tmp_path / "best").exists()
+    assert not (tmp_path / "decision.html").exists()
 
 
 def test_a_kept_base_is_a_decision_too(tmp_path: Path, place: Store) -> None:

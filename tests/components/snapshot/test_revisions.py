@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from components.errors import UserError
-from components.snapshot.step import base_revision, dataset_revision
+from components.revision import dataset_revision
+from components.snapshot.step import base_revision
 
 
 def write(path: Path, text: str = "x") -> Path:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,38 +15,12 @@ from components.runtime import Result
 from components.snapshot.config import SnapshotConfig
 from components.snapshot.step import snapshot
 from components.storage import Store
-from pipelines.embedded_store import EmbeddedStore
-from tests.components.crop.conftest import Boards
 
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as server:
-        yield server
-
-
-@pytest.fixture
-def home(server: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """An empty place in the store, which the steps reach through the environment."""
-    for name, value in server.environ.items():
-        monkeypatch.setenv(name, value)
-    return Store.from_env(server.uri).at(uuid.uuid4().hex)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A data set and, in ``base``, something in the layout of a diffusers model."""
-    Boards(tmp_path / "data", images=12)
-    (tmp_path / "base" / "unet").mkdir(parents=True)
-    (tmp_path / "base" / "model_index.json").write_text("{}")
-    (tmp_path / "base" / "unet" / "config.json").write_text("{}")
-    return tmp_path
-
-
 def look(home: Store, dataset: object, base_model: object, model_name: str = "boards") -> Result:
-    return snapshot(SnapshotConfig(), str(dataset), str(base_model), model_name, home.uri)
+    return snapshot(SnapshotConfig(), CropConfig(), str(dataset), str(base_model), model_name, home.uri)
 
 
 def upload(home: Store, folder: Path) -> Store:
@@ -61,7 +33,7 @@ def upload(home: Store, folder: Path) -> Store:
 def test_a_second_look_sees_the_same(home: Store, folder: Path) -> None:
     first = look(home, folder / "data", folder / "base").parameters
     assert look(home, folder / "data", folder / "base").parameters == first
-    assert set(first) == {"dataset_revision", "base_revision", "published_revision", "generation"}
+    assert set(first) == {"dataset_revision", "base_revision", "published_revision", "generation", "news"}
     assert all(isinstance(value, str) for value in first.values())
     assert first["published_revision"] == ""
     assert first["generation"]

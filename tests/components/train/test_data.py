@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -12,25 +13,27 @@ from PIL import Image
 
 from components.artifacts import Crop
 from components.errors import UserError
-from components.train import data
+from components.train import batches, data
+from components.train.average import Average
+from components.train.config import TrainConfig
 
 
 def test_every_crop_comes_once_a_pass_whatever_the_batch_size() -> None:
     for batch_size in (1, 4, 7, 40):
-        stream = torch.cat([data.batch_indices(10, batch_size, step, seed=3) for step in range(70)])
+        stream = torch.cat([batches.batch_indices(10, batch_size, step, seed=3) for step in range(70)])
         for epoch in range(len(stream) // 10):
             assert Counter(stream[epoch * 10 : epoch * 10 + 10].tolist()) == Counter(range(10))
 
 
 def test_order_depends_on_seed_and_pass_and_not_on_where_one_starts() -> None:
-    stream = torch.cat([data.batch_indices(10, 4, step, seed=3) for step in range(10)])
-    assert torch.equal(data.batch_indices(10, 4, 7, seed=3), stream[28:32])
-    assert not torch.equal(data.batch_indices(10, 10, 0, seed=3), data.batch_indices(10, 10, 1, seed=3))
-    assert not torch.equal(data.batch_indices(10, 10, 0, seed=3), data.batch_indices(10, 10, 0, seed=4))
+    stream = torch.cat([batches.batch_indices(10, 4, step, seed=3) for step in range(10)])
+    assert torch.equal(batches.batch_indices(10, 4, 7, seed=3), stream[28:32])
+    assert not torch.equal(batches.batch_indices(10, 10, 0, seed=3), batches.batch_indices(10, 10, 1, seed=3))
+    assert not torch.equal(batches.batch_indices(10, 10, 0, seed=3), batches.batch_indices(10, 10, 0, seed=4))
 
 
 def test_generators_of_different_keys_differ() -> None:
-    draws = {tuple(torch.rand(3, generator=data.generator(*key)).tolist()) for key in [(0,), (0, 1), (1, 0), (1,)]}
+    draws = {tuple(torch.rand(3, generator=batches.generator(*key)).tolist()) for key in [(0,), (0, 1), (1, 0), (1,)]}
     assert len(draws) == 4
 
 
@@ -63,3 +66,71 @@ def test_every_bad_image_is_named(tmp_path: Path) -> None:
     assert len(caught.value.problems) == 3
     for name in ("wide.png", "torn.png", "absent.png"):
         assert any(name in problem for problem in caught.value.problems)
+
+
+def test_the_average_is_the_exponential_one() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    average = Average([parameter], decay=0.5)
+    expected, values = torch.zeros(2), torch.arange(1.0, 31.0)
+    for n, value in enumerate(values):
+        with torch.no_grad():
+            parameter.fill_(value)
+        average.step()
+        decay = min((1 + n) / (10 + n), 0.5) if n else 0.0
+        expected = decay * expected + (1 - decay) * value
+    torch.testing.assert_close(average.shadow[0], expected)
+    again = Average([parameter], decay=0.5)
+    again.restore(average.steps, average.shadow)
+    for one in (average, again):
+        one.step()
+    assert torch.equal(average.shadow[0], again.shadow[0])
+
+
+def test_masks_are_the_crops_own_or_their_boxes(tmp_path: Path) -> None:
+    drawn = np.zeros((8, 8), np.uint8)
+    drawn[1:3, 5] = 255
+    Image.fromarray(drawn).save(tmp_path / "m.png")
+    own = dataclasses.replace(crop("a.png"), mask_file_name="m.png")
+    masks = data.load_masks(tmp_path, [own, crop("b.png")], 8)
+    assert (masks[0] == (drawn > 0)).all()
+    assert masks[1][:4, :4].all()
+    assert masks[1].sum() == 16
+    with pytest.raises(UserError, match="absent"):
+        data.load_masks(tmp_path, [dataclasses.replace(own, mask_file_name="absent.png")], 8)
+
+
+def latents(inpaint: bool) -> data.LatentSet:
+    shape = (6, 2, 4, 8, 8)
+    mean = torch.arange(6.0)[:, None, None, None, None].expand(shape)
+    hidden = None
+    if inpaint:
+        mask = torch.zeros(6, 2, 1, 8, 8)
+        mask[..., :4, :4] = 1
+        hidden = data.Hidden(mask, mean + 100, torch.zeros(shape), torch.full((4, 8, 8), -7.0))
+    return data.LatentSet(mean, torch.zeros(shape), torch.tensor([0, 1] * 3), ["a", "b"], hidden)
+
+
+def test_what_inpainting_shows_belongs_to_its_crop_or_is_blank() -> None:
+    whole = 0
+    for number in range(50):
+        batch = batches.draw(latents(True), TrainConfig(train_batch_size=4), 1000, number)
+        assert batch.shown is not None
+        for clean, shown in zip(batch.clean, batch.shown):
+            if shown[0].all():
+                whole += 1
+                assert (shown[1:] == -7).all()
+            else:
+                assert shown[0].sum() == 16
+                assert torch.equal(shown[1:], clean + 100)
+    assert 30 < whole < 70
+
+
+def test_offset_noise_shifts_whole_images_and_leaves_the_other_draws() -> None:
+    usual, offset = (
+        batches.draw(latents(False), TrainConfig(train_batch_size=4, noise_offset=o), 1000, 3) for o in (0.0, 0.5)
+    )
+    shift = offset.noise - usual.noise
+    assert shift.std((2, 3)).max() < 1e-6
+    assert shift.abs().max() > 0.1
+    for name in ("clean", "times", "prompt"):
+        assert torch.equal(getattr(usual, name), getattr(offset, name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from PIL import Image
 from safetensors.torch import load_file
 
-from components.artifacts import CheckpointIndex, read_json
+from components import adapters, sampling
+from components.artifacts import CheckpointIndex, Crop, CropSet, read_json, write_crops, write_json
 from components.checkpoints import fetch_checkpoint
 from components.errors import UserError
 from components.leases import run_scope
@@ -22,6 +25,7 @@ from components.train import loop
 from components.train.config import TrainConfig
 from components.train.step import train
 from tests.components.test_leases import ended
+from tests.tiny_model import write_pipeline
 
 pytestmark = pytest.mark.integration
 
@@ -59,6 +63,7 @@ def call(crops: Path, base: Path, place: Store, out: Path, **settings: Any) -> C
         generation="1",
         store=place.uri,
         checkpoints=out,
+        metrics=out.with_name(out.name + "-metrics"),
         report=out.with_suffix(".html"),
     )
     return read_json(out / "index.json", CheckpointIndex)
@@ -112,6 +117,119 @@ def test_the_text_encoder_moves_when_it_is_trained(run: Train, tmp_path: Path) -
     assert not moved(base["vae"], last["vae"])
 
 
+@pytest.mark.parametrize("text", [False, True])
+def test_lora_moves_its_target_modules_and_leaves_the_rest(run: Train, tmp_path: Path, text: bool) -> None:
+    index = run(use_lora=True, lora_rank=2, lora_alpha=4.0, learning_rate=1e-2, train_text_encoder=text)
+    ref = index.refs()[-1]
+    assert ref.adapter
+    assert ref.components == (["text_encoder", "unet"] if text else ["unet"])
+    base, last = (weights(index, step, tmp_path / "w") for step in (0, 4))
+    changed = {part: {k for k in base[part] if not torch.equal(base[part][k], last[part][k])} for part in base}
+    targets = ("to_q.weight", "to_k.weight", "to_v.weight", "to_out.0.weight")
+    assert changed["unet"] == {k for k in base["unet"] if k.endswith(targets)}
+    assert changed["vae"] == set()
+    targets = ("q_proj.weight", "k_proj.weight", "v_proj.weight", "out_proj.weight")
+    assert changed["text_encoder"] == ({k for k in base["text_encoder"] if k.endswith(targets)} if text else set())
+    values = [torch.linalg.svdvals(last["unet"][k] - base["unet"][k]) for k in sorted(changed["unet"])]
+    large = [v for v in values if v[0] > 1e-3]
+    assert large
+    # The updates' own rank; below it is what adding them to the weights rounds.
+    assert all(v[2] < 1e-3 * v[0] for v in large)
+
+
+def test_the_fused_lora_draws_what_the_adapters_draw(run: Train, tiny_base: Path, tmp_path: Path) -> None:
+    from diffusers import UNet2DConditionModel
+
+    index = run(use_lora=True, learning_rate=1e-2)
+    ref = index.refs()[-1]
+    fused = UNet2DConditionModel.from_pretrained(fetch_checkpoint(index, ref, tmp_path / "w"), subfolder="unet")
+    tree = tmp_path / "tree"
+    Store.from_env(str(ref.uri)).get_tree(tree)
+    assert sum(file.stat().st_size for file in tree.iterdir()) < 500_000
+    adapted = UNet2DConditionModel.from_pretrained(tiny_base, subfolder="unet")
+    given = torch.randn(1, 4, 8, 8), 10, torch.randn(1, 7, 64)
+    before = adapted(*given).sample
+    adapted.load_lora_adapter(load_file(tree / adapters.FILE), prefix="unet")
+    after = adapted(*given).sample
+    assert (after - before).abs().max() > 1e-3
+    torch.testing.assert_close(fused(*given).sample, after, rtol=1e-3, atol=1e-4)
+
+
+def test_class_images_are_drawn_once_and_trained_on(
+    plain: CheckpointIndex, run: Train, place: Store, tmp_path: Path
+) -> None:
+    prior = {"with_prior_preservation": True, "class_prompt": "a photo", "num_class_images": 3, "learning_rate": 1e-4}
+    a, b = (weights(run(**more), 4, tmp_path / "a")["unet"] for more in (prior, {**prior, "prior_loss_weight": 0.1}))
+    assert moved(a, b)
+    trees = [info for info in place.list() if "class-images/" in info.key]
+    assert sum(info.key.endswith(".png") for info in trees) == 3
+    # The second run took what the first had drawn.
+    assert sum(info.key.endswith("MANIFEST.json") for info in trees) == 1
+    with pytest.raises(UserError, match=r"class_prompt 'A photo of dark' is the prompt of dark too"):
+        run(**{**prior, "class_prompt": "A photo of dark"})
+
+
+def test_crops_without_a_defect_are_what_is_preserved(
+    plain: CheckpointIndex, crops: Path, tiny_base: Path, place: Store, tmp_path: Path
+) -> None:
+    prior = {
+        "with_prior_preservation": True,
+        "class_images": "crops",
+        "class_prompt": "a good surface",
+        "learning_rate": 1e-4,
+    }
+    with pytest.raises(UserError, match=r"none without a defect; set crop\.normal_per_image"):
+        call(crops, tiny_base, place, tmp_path / "none", **prior)
+    found = []
+    for level in (20, 230):
+        folder = tmp_path / f"crops-{level}"
+        shutil.copytree(crops, folder)
+        Image.new("RGB", (64, 64), (level,) * 3).save(folder / "free.png")
+        (folder / "normal" / "train").mkdir(parents=True)
+        (folder / "free.png").rename(folder / "normal" / "train" / "free.png")
+        nothing = (0, 0, 0, 0)
+        write_crops(folder / "normal", "train", [Crop("free.png", "unused", "", "a.png", (0, 0, 64, 64), nothing)])
+        # Crops of another content have another digest.
+        crop_set = dataclasses.replace(read_json(crops / "crops.json", CropSet), digest=f"{level:064d}")
+        write_json(folder / "crops.json", crop_set)
+        index = call(folder, tiny_base, place, tmp_path / f"out-{level}", **prior)
+        found.append(weights(index, 4, tmp_path / f"weights-{level}")["unet"])
+    assert moved(*found)
+    assert not [info for info in place.list() if "class-images/" in info.key]
+
+
+def test_a_unet_that_inpaints_learns_from_masks_and_draws(run: Train, tmp_path: Path) -> None:
+    base = write_pipeline(tmp_path / "nine", in_channels=9)
+    index = run(base=base)
+    before, after = (weights(index, step, tmp_path / "w") for step in (0, 4))
+    changed = (before["unet"]["conv_in.weight"] != after["unet"]["conv_in.weight"]).flatten(2).any(2).any(0)
+    assert changed.tolist() == [True] * 9
+    model = sampling.load(fetch_checkpoint(index, index.refs()[-1], tmp_path / "w"), "cpu")
+    [image] = sampling.generate(model, ["a photo of dark"], [0], size=64, steps=2)
+    assert image.shape == (1, 64, 64, 3)
+
+
+def test_only_the_newest_checkpoints_are_kept(run: Train, place: Store) -> None:
+    index = run(checkpointing_steps=1, checkpoints_total_limit=2, state_every=1)
+    assert [ref.step for ref in index.refs()] == [0, 3, 4]
+    there = {key for info in place.list() if "/step-" in (key := info.key)}
+    assert {key.split("/step-")[1][:6] for key in there} == {"000003", "000004"}
+
+
+def test_passes_decide_the_steps(run: Train) -> None:
+    # 6 crops in batches of 2.
+    assert [ref.step for ref in run(num_train_epochs=2).refs()] == [0, 2, 4, 6]
+    with pytest.raises(UserError, match=r"num_train_epochs \(1\) over 6 crops are 3 steps"):
+        run(num_train_epochs=1, lr_warmup_steps=3)
+
+
+def test_what_this_machine_lacks_is_said(run: Train) -> None:
+    with pytest.raises(UserError, match="bitsandbytes"):
+        run(use_8bit_adam=True)
+    with pytest.raises(UserError, match="to_nothing"):
+        run(use_lora=True, lora_target_modules=["to_nothing"])
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -123,6 +241,10 @@ def test_the_text_encoder_moves_when_it_is_trained(run: Train, tmp_path: Path) -
         {"gradient_checkpointing": True, "train_text_encoder": True},
         {"prompt_dropout": 0.9},
         {"seed": 1},
+        {"noise_offset": 0.5},
+        {"lr_scheduler": "polynomial", "lr_power": 2.0},
+        {"lr_scheduler": "cosine_with_restarts", "lr_num_cycles": 2},
+        {"scale_lr": True},
     ],
     ids=lambda s: ",".join(s),
 )
@@ -196,7 +318,7 @@ def test_an_interrupted_run_ends_with_the_very_weights_of_an_undisturbed_one(
     original = loop.Trainer.step
     steps: list[int] = []
 
-    def step(self: loop.Trainer) -> torch.Tensor:
+    def step(self: loop.Trainer) -> tuple[torch.Tensor, torch.Tensor]:
         if self.done == 5 and not steps:
             steps.append(self.done)
             raise Killed
@@ -208,7 +330,7 @@ def test_an_interrupted_run_ends_with_the_very_weights_of_an_undisturbed_one(
     assert not (tmp_path / "broken").exists()
     resumed_from: list[int] = []
 
-    def watched(self: loop.Trainer) -> torch.Tensor:
+    def watched(self: loop.Trainer) -> tuple[torch.Tensor, torch.Tensor]:
         resumed_from.append(self.done)
         return original(self)
 
@@ -226,13 +348,22 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_published(
     run: Train, place: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = loop.Trainer.step
-    monkeypatch.setattr(loop.Trainer, "step", lambda self: original(self) * (float("nan") if self.done > 2 else 1))
+
+    def broken(self: loop.Trainer) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, norm = original(self)
+        return loss * (float("nan") if self.done > 2 else 1), norm
+
+    monkeypatch.setattr(loop.Trainer, "step", broken)
     with pytest.raises(UserError, match=r"step 3.*learning_rate"):
         run()
     assert not (tmp_path / "out").exists()
     keys = {info.key for info in place.list()}
     assert any("step-000002/MANIFEST.json" in key for key in keys)
     assert not any("step-000004" in key or (key.endswith("index.json") and "/train/" in key) for key in keys)
+    [page] = [key for key in keys if key.endswith("reports/train.html")]
+    text = (place.get_bytes(page) or b"").decode()
+    assert "the loss at step 3 is nan" in text
+    assert "loss curve" in text
 
 
 def test_the_page_shows_the_curve_and_is_in_the_store(run: Train, place: Store, tmp_path: Path) -> None:

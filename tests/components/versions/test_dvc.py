@@ -12,7 +12,7 @@ from components.crop.config import CropConfig
 from components.crop.step import crop
 from components.dataset import local_copy, name_of
 from components.errors import UserError
-from components.snapshot.step import dataset_revision
+from components.revision import dataset_revision
 from components.storage import Store
 from components.versions.find import version_of
 from tests.components.crop.conftest import Boards
@@ -80,11 +80,14 @@ def test_the_newest_is_read_where_no_revision_is_named(tracked: Repository) -> N
     assert newest.revision != dataset_revision(tracked.location("data/boards", "v1"), 2)
 
 
-def test_a_branch_that_moved_during_a_run_stops_it(tracked: Repository, tmp_path: Path) -> None:
+def test_a_branch_that_moved_is_read_where_it_is_and_the_record_says_so(
+    tracked: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     seen = dataset_revision(tracked.location("data/boards", "v1"), 2)
-    with pytest.raises(UserError, match="HEAD, commit .* its revision is .* which this run began with"):
-        cropped(tracked.location("data/boards"), seen, tmp_path / "out")
-    assert not (tmp_path / "out" / "crops").exists()
+    made = cropped(tracked.location("data/boards"), seen, tmp_path / "out")
+    assert "the data set has changed: asked for was revision" in capsys.readouterr().out
+    assert made.dataset_revision == dataset_revision(tracked.location("data/boards", "v2"), 2)
+    assert (made.asked_revision, made.dataset_version) == (seen, f"HEAD, commit {tracked.git('rev-parse', 'v2')}")
 
 
 @pytest.mark.parametrize(

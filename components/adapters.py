@@ -1,0 +1,88 @@
+"""Low-rank updates of weights (LoRA), fused into a diffusers folder.
+
+Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models": W + alpha / r · B A. A file of updates is in
+the form that diffusers' ``load_lora_weights`` reads: ``<component>.<module>.lora_A.weight`` and ``lora_B``, rank and
+alpha in the header. Linear and convolution layers are covered; biases, DoRA and other kinds of update are not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+#: The file's name, which diffusers looks for in a folder.
+FILE = "pytorch_lora_weights.safetensors"
+_HEADER = "lora_adapter_metadata"
+
+
+def write(
+    path: Path, updates: Mapping[str, Mapping[str, torch.Tensor]], ranks: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write updates to `path`.
+
+    Args:
+        updates: component → ``<module>.lora_A.weight`` and ``….lora_B.weight`` → tensor.
+        ranks: component → ``r``, ``lora_alpha`` and what else peft wants to know.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {f"{component}.{name}": t for component, named in updates.items() for name, t in named.items()}
+    header = {f"{component}.{key}": value for component, known in ranks.items() for key, value in known.items()}
+    save_file(tensors, path, metadata={"format": "pt", _HEADER: json.dumps(header, sort_keys=True)})
+
+
+def fuse(folder: Path, file: Path) -> None:
+    """Add the updates in `file` to the weights of the diffusers folder `folder`, float32 where they change.
+
+    Weight files are replaced, not changed in place: links to the old ones keep their content.
+
+    Raises:
+        UserError: for an update of a tensor that the folder does not hold.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    with safe_open(file, framework="pt") as handle:
+        ranks = json.loads(handle.metadata()[_HEADER])
+    updates: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in load_file(file).items():
+        component, _, key = name.partition(".")
+        updates.setdefault(component, {})[key] = tensor
+    for component, named in updates.items():
+        scale = ranks[f"{component}.lora_alpha"] / ranks[f"{component}.r"]
+        downs = {key.removesuffix(".lora_A.weight") for key in named if key.endswith(".lora_A.weight")}
+        left = {f"{module}.weight": module for module in downs}
+        for weights in sorted((folder / component).glob("*.safetensors")):
+            _fuse_file(weights, named, left, scale)
+        if left:
+            raise UserError(
+                f"{file}: updates {len(left)} tensors that {component} does not hold ({min(left)}, …); it belongs to "
+                "another base model, run train again"
+            )
+
+
+def _fuse_file(path: Path, updates: Mapping[str, torch.Tensor], left: dict[str, str], scale: float) -> None:
+    """Fuse what `path` holds, and take it out of `left` (tensor → module)."""
+    from safetensors.torch import load_file, save_file
+
+    tensors, changed = load_file(path), False
+    for name in tensors:
+        # Files of older versions of transformers have a prefix that its modules have no more.
+        known = name if name in left else name.removeprefix("text_model.")
+        if known in left:
+            module = left.pop(known)
+            down, up = (updates[f"{module}.lora_{side}.weight"].float() for side in "AB")
+            delta = (up.flatten(1) @ down.flatten(1)) * scale
+            tensors[name] = (tensors[name].float() + delta.reshape(tensors[name].shape)).contiguous()
+            changed = True
+    if changed:
+        temporary = path.with_name(path.name + ".tmp")
+        save_file(tensors, temporary, metadata={"format": "pt"})
+        temporary.replace(path)

@@ -1,0 +1,1 @@
+"""Networks that are measured with where the user names their weights: FID's Inception, DINOv2, CLIP."""

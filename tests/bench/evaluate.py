@@ -1,0 +1,253 @@
+"""How fast the evaluate step is beside the plain way: ``make bench-evaluate``.
+
+The plain way, as a script of diffusers and torchmetrics does it: one image at a time, 50 PNDM steps, a torchmetrics
+object for each metric that looks at the generated and the real images again. Both ways evaluate the same checkpoints
+of the tiny base model against the same real crops, with the same number of images, in turn, each in a process of its
+own on one thread; their ratio is what can be compared between machines. *Metrics alone* gives both the same images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from components.artifacts import CheckpointIndex, read_json
+from components.checkpoints import fetch_checkpoint
+from components.evaluate.config import EvaluateConfig
+from components.evaluate.crops import load as load_crops
+from components.evaluate.crops import read
+from components.extractor import Lite0
+from components.storage import Store
+from tests.components.evaluate.examples import PROMPTS, publish_run, write_crop_set
+from tests.conftest import ROOT
+
+BASE = ROOT / "pipelines" / "quickstart" / "base"
+REAL = 50  # held-out crops of each of the two classes
+_GUIDANCE = 3.0
+
+
+def same(unet: Any) -> None:
+    """The checkpoints are the base: their weights do not matter to the time."""
+
+
+def step(work: Path, images: int, steps: int = 20) -> dict[str, float]:
+    """The step, as a pipeline calls it."""
+    from components.evaluate.step import evaluate
+
+    config = EvaluateConfig(
+        images_per_class=images, num_inference_steps=steps, guidance_scale=_GUIDANCE, num_threads=1,
+        kid_subset_size=REAL,
+    )  # fmt: skip
+    out = Path(tempfile.mkdtemp(dir=work))
+    store = (work / "store").read_text()
+    result = evaluate(config, work / "crops", work / "checkpoints", store, out / "metrics", out / "report.html")
+    return {"kd": float(result.metadata["metrics"]["kd_lite0"])}
+
+
+class Features(torch.nn.Module):
+    """EfficientNet-Lite0 as torchmetrics takes a network: uint8 ``[n, 3, side, side]`` to features or logits."""
+
+    def __init__(self, logits: bool = False) -> None:
+        super().__init__()
+        self._extractor, self._logits, self.num_features = Lite0("cpu"), logits, Lite0.width
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rows = self._extractor.features(images.permute(0, 2, 3, 1).numpy())
+        return torch.from_numpy(self._extractor.logits(rows) if self._logits else rows).float()
+
+
+def plain_metrics(generated: Mapping[str, np.ndarray], real: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """FID, KID and Inception Score by objects of their own, class by class; the mean over the classes."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    from torchmetrics.image.inception import InceptionScore
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    found: dict[str, list[float]] = {"fd": [], "kd": [], "is": []}
+    for name, images in generated.items():
+        drawn, crops = (torch.from_numpy(rows).permute(0, 3, 1, 2) for rows in (images, real[name]))
+        fid = FrechetInceptionDistance(feature=Features())
+        kid = KernelInceptionDistance(feature=Features(), subset_size=min(len(drawn), len(crops)) - 1)
+        score = InceptionScore(feature=Features(logits=True))
+        for metric in (fid, kid):
+            metric.update(crops, real=True)
+            metric.update(drawn, real=False)
+        score.update(drawn)
+        found["fd"].append(float(fid.compute()))
+        found["kd"].append(float(kid.compute()[0]))
+        found["is"].append(float(score.compute()[0]))
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def plain(work: Path, images: int) -> dict[str, float]:
+    """The plain way, end to end."""
+    from diffusers import PNDMScheduler, StableDiffusionPipeline
+
+    index = read_json(work / "checkpoints" / "index.json", CheckpointIndex)
+    real = held_out(work)
+    values: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(dir=work) as temporary:
+        for ref in index.refs():
+            folder = fetch_checkpoint(index, ref, Path(temporary))
+            pipeline = StableDiffusionPipeline.from_pretrained(
+                folder, safety_checker=None, requires_safety_checker=False, local_files_only=True
+            )
+            pipeline.scheduler = PNDMScheduler.from_config(pipeline.scheduler.config)
+            pipeline.set_progress_bar_config(disable=True)
+            drawn = {
+                name: np.stack([
+                    np.asarray(pipeline(prompt, num_inference_steps=50, guidance_scale=_GUIDANCE).images[0])
+                    for _ in range(images)
+                ])
+                for name, prompt in sorted(PROMPTS.items())
+            }  # fmt: skip
+            values = plain_metrics(drawn, real)
+    return values
+
+
+def held_out(work: Path) -> dict[str, np.ndarray]:
+    """Class → its held-out crops, uint8 ``[n, side, side, 3]``."""
+    index = read_json(work / "checkpoints" / "index.json", CheckpointIndex)
+    crops = load_crops(work / "crops", index)
+    return {name: read(crops.paths["reference"][name], crops.resolution) for name in crops.classes}
+
+
+def given(work: Path, images: int) -> tuple[list[dict[str, np.ndarray]], dict[str, np.ndarray]]:
+    """For each checkpoint the same made-up images by class, and the held-out crops."""
+    index = read_json(work / "checkpoints" / "index.json", CheckpointIndex)
+    real, random = held_out(work), np.random.default_rng(0)
+    drawn = []
+    for _ in index.refs():
+        noise = {n: random.normal(0, 30, (images, *rows.shape[1:])) for n, rows in real.items()}
+        drawn.append({
+            n: (rows[random.integers(0, len(rows), images)] + noise[n]).clip(0, 255).astype(np.uint8)
+            for n, rows in real.items()
+        })  # fmt: skip
+    return drawn, real
+
+
+def step_alone(work: Path, images: int) -> dict[str, float]:
+    """The same three metrics with one forward pass an image, of the real crops one for all checkpoints."""
+    from components.evaluate import metrics
+
+    drawn, real = given(work, images)
+    extractor = Lite0("cpu")
+    reference = {name: extractor.features(rows) for name, rows in real.items()}
+    values: dict[str, float] = {}
+    for checkpoint in drawn:
+        found: dict[str, list[float]] = {"fd": [], "kd": [], "is": []}
+        for name, rows in checkpoint.items():
+            features = extractor.features(rows)
+            found["fd"].append(metrics.frechet_distance(features, reference[name]).value)
+            kernel = metrics.kernel_distance(features, reference[name])
+            found["kd"].append(kernel.value)
+            found["is"].append(metrics.inception_score(extractor.logits(features), min(10, images // 2))[0])
+            values["low"], values["high"] = kernel.low or 0.0, kernel.high or 0.0
+        values |= {name: float(np.mean(numbers)) for name, numbers in found.items()}
+    return values
+
+
+def plain_alone(work: Path, images: int) -> dict[str, float]:
+    """The plain way's metrics, of given images."""
+    drawn, real = given(work, images)
+    return [plain_metrics(checkpoint, real) for checkpoint in drawn][-1]
+
+
+def step_briefly(work: Path, images: int) -> dict[str, float]:
+    """The step with as few solver steps as there can be: for its memory, which they do not change."""
+    return step(work, images, steps=2)
+
+
+WAYS = {
+    "step": step,
+    "step, briefly": step_briefly,
+    "plain": plain,
+    "step, metrics alone": step_alone,
+    "plain, metrics alone": plain_alone,
+}
+
+
+def measure(what: str, work: Path, images: int, environ: Mapping[str, str]) -> dict[str, float]:
+    """Seconds, peak memory (bytes) and values of one child process."""
+    command = [sys.executable, "-m", "tests.bench.evaluate", "--child", what, str(work), str(images)]
+    environment = {**os.environ, **environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def child(what: str, work: Path, images: int) -> None:
+    """Run one way and print what it took."""
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    values = WAYS[what](work, images)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"seconds": seconds, "peak": peak, **values}))
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    flags.add_argument(
+        "--images", type=int, default=100, help="images a checkpoint, of two classes together (100); 0 compares nothing"
+    )
+    flags.add_argument("--checkpoints", type=int, default=5, help="the base among them (5)")
+    flags.add_argument(
+        "--memory", type=int, nargs="*", default=[], help="then the step's memory at these numbers of images"
+    )
+    flags.add_argument("--child", nargs=3, metavar=("WHAT", "WORK", "IMAGES"), help=argparse.SUPPRESS)
+    given_ = flags.parse_args()
+    if given_.child:
+        child(given_.child[0], Path(given_.child[1]), int(given_.child[2]))
+        return
+    from pipelines.embedded_store import EmbeddedStore
+
+    print(f"load {os.getloadavg()[0]:.1f} before; {given_.checkpoints} checkpoints, {given_.images} images each")
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-evaluate-") as temporary,
+        EmbeddedStore(Path(temporary) / "data") as server,
+    ):
+        work = Path(temporary)
+        place = Store.from_env(server.uri, server.environ).at("bench")
+        (work / "store").write_text(place.uri)
+        write_crop_set(work / "crops", {name: {"train": 20, "reference": REAL} for name in PROMPTS})
+        publish_run(place, BASE, work, PROMPTS, {100 * i: same for i in range(1, given_.checkpoints)})
+        print("| | step, s | plain way, s | ratio | step, peak MB | plain way, peak MB |")
+        print("|---|---|---|---|---|---|", flush=True)
+        compared = (("metrics alone", ", metrics alone"), ("end to end", "")) if given_.images else ()
+        for title, suffix in compared:
+            ours, theirs = (
+                measure(way + suffix, work, given_.images // 2, server.environ) for way in ("step", "plain")
+            )
+            ratio = theirs["seconds"] / ours["seconds"]
+            memory = f"{ours['peak'] / 1e6:.0f} | {theirs['peak'] / 1e6:.0f}"
+            print(f"| {title} | {ours['seconds']:.1f} | {theirs['seconds']:.1f} | {ratio:.1f} | {memory} |", flush=True)
+            if suffix:
+                agreed = ours["low"] <= theirs["kd"] <= ours["high"]
+                print(
+                    f"\n  of the same images: kernel distance {ours['kd']:.4f} and {theirs['kd']:.4f} "
+                    f"({'within' if agreed else 'NOT within'} a class's interval), Fréchet distance {ours['fd']:.2f} "
+                    f"and {theirs['fd']:.2f}\n",
+                    flush=True,
+                )
+        for images in given_.memory:
+            ours = measure("step, briefly", work, images // 2, server.environ)
+            print(
+                f"| step, {images} images of 2 solver steps | {ours['seconds']:.1f} | | | {ours['peak'] / 1e6:.0f} | |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

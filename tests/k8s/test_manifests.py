@@ -1,0 +1,163 @@
+"""The manifests: known to Kubernetes, and what the compiled pipeline names in them is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.storage.access import Access
+from pipelines.cluster.placement import CA_FOLDER
+from tests.k8s.conftest import K8S, OVERLAYS, Manifest, named
+from tests.pipelines.golden import FOLDER as COMPILED
+
+#: Those that KFP 2.17 itself is tested on: the oldest and the newest.
+VERSIONS = ("1.33", "1.36")
+
+
+def pods_of(profile: str) -> list[dict[str, Any]]:
+    """What the compiled pipeline says of its steps' pods."""
+    _, platforms = yaml.safe_load_all((COMPILED / f"{profile}.yaml").read_text(encoding="utf-8"))
+    return list(platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values())
+
+
+def checked(manifests: list[Manifest], version: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Kubernetes' own schemas, unknown fields being errors; objects of other projects have none."""
+    program = os.environ.get("KUBERNETES_VALIDATE") or shutil.which("kubernetes-validate")
+    if program is None:
+        pytest.skip("kubernetes-validate is not installed: pip install it, and put its path into KUBERNETES_VALIDATE")
+    path = folder / "manifests.yaml"
+    known = [manifest for manifest in manifests if "kueue.x-k8s.io" not in manifest["apiVersion"]]
+    path.write_text(yaml.safe_dump_all(known), encoding="utf-8")
+    return subprocess.run([program, "-k", version, "--strict", str(path)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_kubernetes_knows_every_field(
+    overlays: dict[str, list[Manifest]], overlay: str, version: str, tmp_path: Path
+) -> None:
+    done = checked(overlays[overlay], version, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_field_that_kubernetes_does_not_know_is_found(overlays: dict[str, list[Manifest]], tmp_path: Path) -> None:
+    job = named(overlays["kind"], "Job", "defect-diffusion-bucket")
+    done = checked([{**job, "spec": {**job["spec"], "backoffLimt": 1}}], VERSIONS[-1], tmp_path)
+    assert done.returncode != 0
+    assert "backoffLimt" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_all_of_it_is_in_one_namespace(overlays: dict[str, list[Manifest]], overlay: str) -> None:
+    found = {manifest["metadata"].get("namespace") for manifest in overlays[overlay]}
+    assert found == {"team-a" if overlay == "gpu-with-queue" else "kubeflow"}
+    subjects = named(overlays[overlay], "RoleBinding", "defect-diffusion")["subjects"]
+    assert subjects == [{"kind": "ServiceAccount", "name": "defect-diffusion", "namespace": found.pop()}]
+
+
+@pytest.mark.parametrize("profile", ["kind", "gpu"])
+def test_what_the_compiled_pipeline_names_is_there(overlays: dict[str, list[Manifest]], profile: str) -> None:
+    for pod in pods_of(profile):
+        for given in pod["configMapAsEnv"]:
+            data = named(overlays[profile], "ConfigMap", given["configMapName"])["data"]
+            keys = {pair["configMapKey"] for pair in given["keyToEnv"]}
+            assert given["optional"] or keys <= set(data)
+        for given in pod["secretAsEnv"]:
+            keys = {pair["secretKey"] for pair in given["keyToEnv"]}
+            if profile == "kind":
+                data = named(overlays[profile], "Secret", given["secretName"])["data"]
+                assert given["optional"] or keys <= set(data)
+
+
+def test_the_secrets_template_has_the_keys_that_steps_read() -> None:
+    template = (K8S / "base" / "store.env.template").read_text(encoding="utf-8")
+    keys = {line.partition("=")[0] for line in template.splitlines()}
+    asked = {
+        pair["secretKey"]
+        for pod in pods_of("gpu")
+        for given in pod["secretAsEnv"]
+        if not given["optional"]
+        for pair in given["keyToEnv"]
+    }
+    assert keys == asked
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_credential_is_in_them(overlays: dict[str, list[Manifest]], overlay: str) -> None:
+    secrets = [manifest for manifest in overlays[overlay] if manifest["kind"] == "Secret"]
+    assert [s["metadata"]["name"] for s in secrets] == (["defect-diffusion-store"] if overlay == "kind" else [])
+    template = (K8S / "base" / "store.env.template").read_text(encoding="utf-8")
+    assert all(line.endswith("=") for line in template.splitlines())
+
+
+def test_the_stores_address_is_one_that_steps_accept_and_may_reach(overlays: dict[str, list[Manifest]]) -> None:
+    for name in OVERLAYS:
+        data = named(overlays[name], "ConfigMap", "defect-diffusion-store")["data"]
+        access = Access.from_env("s3", {**data, "STORE_ACCESS_KEY_ID": "key", "STORE_SECRET_ACCESS_KEY": "secret"})
+        assert access.endpoint == "http://seaweedfs.kubeflow:8333"
+        opened = named(overlays[name], "NetworkPolicy", "defect-diffusion-kfp")["spec"]["egress"][0]["ports"]
+        assert 8333 in {port["port"] for port in opened}
+
+
+def test_a_private_authority_is_looked_for_where_the_pipeline_mounts_it() -> None:
+    assert f"STORE_CA_BUNDLE: {CA_FOLDER}/ca.crt" in (K8S / "base" / "store.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("profile", ["kind", "gpu"])
+def test_steps_accept_nothing_and_reach_only_what_is_listed(overlays: dict[str, list[Manifest]], profile: str) -> None:
+    policies = {m["metadata"]["name"]: m["spec"] for m in overlays[profile] if m["kind"] == "NetworkPolicy"}
+    policies.pop("defect-diffusion-bucket", None)
+    for pod in pods_of(profile):
+        labels = pod["podMetadata"]["labels"].items()
+        for name, policy in policies.items():
+            assert policy["podSelector"]["matchLabels"].items() <= labels, name
+    deny = policies.pop("defect-diffusion-default-deny")
+    assert set(deny["policyTypes"]) == {"Ingress", "Egress"}
+    assert "ingress" not in deny
+    assert "egress" not in deny
+    assert all(policy["policyTypes"] == ["Egress"] for policy in policies.values())
+    opened = {port["port"] for policy in policies.values() for rule in policy["egress"] for port in rule["ports"]}
+    assert opened == {53, 443, 6443, 8080, 8333, 8887}
+
+
+def test_the_account_may_do_what_runs_need_and_no_more(overlays: dict[str, list[Manifest]]) -> None:
+    rules = named(overlays["gpu"], "Role", "defect-diffusion")["rules"]
+    assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "create", "patch"}
+    writable = [rule["resources"] for rule in rules if rule["verbs"] != ["get"]]
+    assert writable == [["workflowtaskresults"]]
+    for rule in rules:
+        assert "*" not in [*rule["apiGroups"], *rule["resources"]]
+        if rule["resources"] in (["secrets"], ["configmaps"]):
+            assert rule["resourceNames"], "by name alone"
+
+
+def test_gpus_are_bounded_everywhere(overlays: dict[str, list[Manifest]]) -> None:
+    bounds = {name: named(overlays[name], "ResourceQuota", "defect-diffusion")["spec"]["hard"] for name in OVERLAYS}
+    assert {name: bound["requests.nvidia.com/gpu"] for name, bound in bounds.items()} == {
+        "kind": "0",
+        "gpu": "2",
+        "gpu-with-queue": "2",
+    }
+
+
+def test_the_queue_is_the_one_that_the_profile_names(overlays: dict[str, list[Manifest]]) -> None:
+    queue = named(overlays["gpu-with-queue"], "LocalQueue", "defect-diffusion")
+    profile = (COMPILED.parents[2] / "pipelines" / "profiles" / "gpu.yaml").read_text(encoding="utf-8")
+    assert f"# queue: {queue['metadata']['name']} " in profile
+
+
+@pytest.mark.parametrize("folder", ["kfp", "kfp-cluster"])
+def test_kfp_is_taken_from_one_commit(folder: str) -> None:
+    text = (K8S / "overlays" / "kind" / folder / "kustomization.yaml").read_text(encoding="utf-8")
+    (reference,) = yaml.safe_load(text)["resources"]
+    assert re.fullmatch(
+        r"https://github\.com/kubeflow/pipelines//manifests/kustomize/[\w/-]+\?ref=[0-9a-f]{40}", reference
+    )
+    assert "release 2.17.0" in text
