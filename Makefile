@@ -1,4 +1,5 @@
-# make help lists the targets. Settings: DATA, NAME, SET, PARAMS, SEEDS, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES, PROFILE, PUSHED, PYTHON, TORCH_INDEX.
+# make help lists the targets. Settings: DATA, NAME, SET, PARAMS, SEEDS, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES, FLAGS,
+# PROFILE, PUSHED, PYTHON, TORCH_INDEX.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,6 +17,7 @@ CLASS ?=
 N ?= 100
 OUT ?= new-images
 IMAGES ?= 200 2000
+FLAGS ?=
 # A cluster's profile for `make compile`, and the file that names the images as they were pushed.
 PROFILE ?=
 PUSHED ?=
@@ -25,7 +27,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requi
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan compile settings generate push datasets test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate gpu-check lint format lock study clean golden
+.PHONY: help run plan compile settings generate push datasets models gc test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate gpu-check lint format lock study clean golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +56,12 @@ push: $(VENV)/.installed ## make DATA=folder the newest version of the data set 
 
 datasets: $(VENV)/.installed ## list the data sets in the store
 	@$(BIN)/python -m pipelines dataset list --workdir '$(WORKDIR)'
+
+models: $(VENV)/.installed ## list the published models: versions, metrics, data, which is the latest
+	@$(BIN)/python -m pipelines models list --workdir '$(WORKDIR)'
+
+gc: $(VENV)/.installed ## delete from the store what nothing refers to any more (FLAGS=--dry-run only says what)
+	@$(BIN)/python -m pipelines gc --workdir '$(WORKDIR)' $(FLAGS)
 
 settings: $(VENV)/.installed ## list every setting with its value and meaning
 	@$(BIN)/python -m pipelines settings $(SETTINGS)

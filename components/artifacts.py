@@ -210,6 +210,7 @@ class Metrics:
     incumbent: dict[str, Any] | None = None  #: the model published last, as a checkpoint is measured
     differences: list[dict[str, Any]] = field(default_factory=list)  #: `Difference` as data, of all pairs of rows
     other_extractors: list[dict[str, str]] = field(default_factory=list)  #: records of further networks
+    settings: dict[str, Any] = field(default_factory=dict)  #: step → its settings, of crop and evaluate
     schema: int = 1
 
     def rows(self) -> list[CheckpointMetrics]:
@@ -249,6 +250,7 @@ class Decision:
     crops: dict[str, Any]  #: the `CropSet` counts and prompts, for the model card
     #: how the measured images were generated (`Metrics.generation`), for the model card
     generation: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)  #: step → its settings, of crop, evaluate and select_best
     runner_up: int | None = None  #: step of what would have been chosen otherwise
     rejected: dict[str, str] = field(default_factory=dict)  #: label of every other checkpoint → why not
     #: against the model published last: "better", "worse" or "not distinguishable"; empty without one

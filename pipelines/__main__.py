@@ -1,4 +1,5 @@
-"""The command line: ``python -m pipelines run``, ``study``, ``generate``, ``dataset``, ``compile`` and ``settings``.
+"""The command line: ``python -m pipelines run``, ``study``, ``generate``, ``dataset``, ``models``, ``gc``, ``compile``
+and ``settings``.
 
 Exit status: 0 done; 2 something in the input is wrong, and the message says what; 75 a service did
 not answer, try again; 130 interrupted; 1 a defect of this program.
@@ -13,7 +14,9 @@ from pathlib import Path
 
 from components.errors import Unavailable, UserError
 from pipelines import datasets
+from pipelines.cleanup import command as cleanup
 from pipelines.generation import command as generation
+from pipelines.models import command as models
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,6 +70,8 @@ def parser() -> argparse.ArgumentParser:
 
     generation.add_parser(commands)
     datasets.add_parser(commands)
+    models.add_parser(commands)
+    cleanup.add_parser(commands)
 
     compile_ = commands.add_parser(
         "compile",

@@ -97,6 +97,20 @@ def dataset(flags: argparse.Namespace) -> int:
     return datasets.dataset(flags)
 
 
+def models(flags: argparse.Namespace) -> int:
+    """List, show, compare, fetch and choose published models."""
+    from pipelines.models import command
+
+    return command.models(flags)
+
+
+def gc(flags: argparse.Namespace) -> int:
+    """Delete from the store what nothing refers to any more."""
+    from pipelines.cleanup import command
+
+    return command.gc(flags)
+
+
 def _stopped(failure: StepFailed) -> int:
     log(f"stopped: {failure.run.step} failed; what it said is above")
     # 2 and 75 mean the same in every process; anything else is a defect or a killed process.

@@ -7,16 +7,17 @@ They lie in ``<store>/datasets/<name>`` as `components.versions.pushed` describe
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.errors import UserError
 from components.progress import log, size
+from pipelines import stores
+from pipelines.table import columns
 
 if TYPE_CHECKING:
     from components.storage import Store
@@ -33,12 +34,7 @@ def add_parser(commands: Any) -> None:
         description="Keep versions of data sets in the store; a pushed one is read by its s3:// place.",
     )
     actions = made.add_subparsers(dest="action", required=True, metavar="ACTION")
-    where = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    where.add_argument(
-        "--store", metavar="URI",
-        help="your own store, s3://bucket/prefix, reached by the STORE_* variables (default: the embedded one)",
-    )  # fmt: skip
-    where.add_argument("--workdir", type=Path, default=Path("runs"), metavar="FOLDER", help="where runs are (runs)")
+    where = stores.flags()
     push = actions.add_parser(
         "push", parents=[where], allow_abbrev=False, help="make a folder the newest version of NAME",
         description="Upload a folder as the newest version of NAME: in parallel, only what the store does not hold. "
@@ -65,6 +61,7 @@ def dataset(flags: argparse.Namespace) -> int:
 
 def _push(flags: argparse.Namespace) -> list[str]:
     from components.dataset import is_remote, local_copy
+    from components.leases import dataset_scope, held
     from components.versions.push import push
 
     _check_name(flags.name)
@@ -74,7 +71,8 @@ def _push(flags: argparse.Namespace) -> list[str]:
     with local_copy(flags.folder, "dataset") as opened, _store(flags, write=True) as store:
         made_by = {"command": "dataset push", "annotations": _census(form, flags.name, opened.root)}
         place = store.at("datasets", flags.name)
-        done = push(place, opened.root, made_by)
+        with held(store, dataset_scope(flags.name), "dataset push"):
+            done = push(place, opened.root, made_by)
     files = done.manifest.files
     moved = f"sent {done.sent} of {len(files)} files, {size(done.sent_bytes)}"
     what = "version" if done.new else "nothing new: it is version"
@@ -100,7 +98,7 @@ def _list(flags: argparse.Namespace) -> list[str]:
                 )
             else:
                 rows.append((name, "–", "–", "a push that has not ended", "0", "–"))
-    return _table(rows) if len(rows) > 1 else [f"no data sets in {home.uri}; dataset push DIR NAME makes one"]
+    return columns(rows) if len(rows) > 1 else [f"no data sets in {home.uri}; dataset push DIR NAME makes one"]
 
 
 def _show(flags: argparse.Namespace) -> list[str]:
@@ -130,28 +128,11 @@ def _show(flags: argparse.Namespace) -> list[str]:
         "versions",
     ]
     rows = [(f"  {v}", f"{len(m.files)} files", size(m.total_bytes)) for v, m in zip(known, previous)]
-    return lines + _table(rows)
+    return lines + columns(rows)
 
 
-@contextlib.contextmanager
-def _store(flags: argparse.Namespace, write: bool = False) -> Iterator[Store]:
-    """The user's own store, or the embedded one."""
-    from components.storage import Store
-    from pipelines.embedded_store import EmbeddedStore
-
-    if flags.store is not None:
-        yield Store.from_env(flags.store)
-        return
-    if endpoint := os.environ.get("STORE_ENDPOINT_URL"):
-        raise UserError(
-            f"--store: not given, though STORE_ENDPOINT_URL is {endpoint}: say where in that store "
-            "(--store s3://bucket/prefix), or unset the variable for the embedded store"
-        )
-    folder = flags.workdir / ".local" / "store"
-    if not write and not folder.is_dir():
-        raise UserError(f"--workdir {flags.workdir}: no store in it; push a data set first, or give --store")
-    with EmbeddedStore(folder) as embedded:
-        yield Store.from_env(embedded.uri, embedded.environ)
+def _store(flags: argparse.Namespace, write: bool = False) -> AbstractContextManager[Store]:
+    return stores.opened(flags, "push a data set first", create=write)
 
 
 def _check_name(name: str) -> None:
@@ -190,10 +171,5 @@ def _annotated(made_by: Mapping[str, Any]) -> list[str]:
     return [
         f"images    {found['images']}, {found['good']} of them good; annotations as {found['format']}{problems}",
         f"defects   {sum(found['defects'].values())}",
-        *_table(rows),
+        *columns(rows),
     ]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]

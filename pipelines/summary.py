@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from components.artifacts import HEADLINE, CheckpointMetrics
 from components.progress import duration, size
 from pipelines.local import Outcome
-
-#: Metrics whose values are customarily read in thousandths.
-_THOUSANDTHS = ("kd_", "kid")
+from pipelines.table import columns, measured, metric
 
 
 def text(outcome: Outcome) -> str:
@@ -29,24 +26,15 @@ def table(outcome: Outcome) -> list[str]:
     metrics = outcome.metrics
     wanted = dict.fromkeys([outcome.decision.metric, *HEADLINE])
     names = [name for name in wanted if any(name in row.metrics for row in metrics.rows())]
-    header = ["", "checkpoint", *(f"{name}{' ×10³' if name.startswith(_THOUSANDTHS) else ''}" for name in names)]
+    header = ["", "checkpoint", *map(metric, names)]
     rows = [_row(row, names, decision_step=outcome.decision.step) for row in metrics.rows()]
-    rows.append(["", "real vs. real", *(_cell(name, metrics.floor.get(name)) for name in names)])
+    rows.append(["", "real vs. real", *(measured(name, metrics.floor.get(name)) for name in names)])
     return _aligned([header, *rows])
 
 
 def _row(row: CheckpointMetrics, names: Sequence[str], decision_step: int) -> list[str]:
     mark = "►" if row.step == decision_step else ""
-    return [mark, row.label, *(_cell(name, row.metrics.get(name)) for name in names)]
-
-
-def _cell(name: str, estimate: Mapping[str, Any] | None) -> str:
-    if estimate is None:
-        return "–"
-    factor = 1000 if name.startswith(_THOUSANDTHS) else 1
-    value, low, high = estimate["value"], estimate.get("low"), estimate.get("high")
-    shown = f"{value * factor:.3g}"
-    return shown if low is None or high is None else f"{shown} [{low * factor:.3g}, {high * factor:.3g}]"
+    return [mark, row.label, *(measured(name, row.metrics.get(name)) for name in names)]
 
 
 def _places(outcome: Outcome) -> list[str]:
@@ -83,5 +71,4 @@ def _shown(path: Path) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return ["  " + line for line in columns(rows)]

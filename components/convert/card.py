@@ -10,6 +10,7 @@ import yaml
 
 from components.artifacts import HEADLINE
 from components.convert.metadata import Facts, code_version, is_hub_name
+from components.convert.record import settings
 
 _SNIPPET = """\
 ```python
@@ -55,21 +56,11 @@ def model_card(facts: Facts, version: str, file: str) -> str:
 def run_settings(facts: Facts) -> str:
     """``config.yaml``: the settings that the model was made with, as far as this step was told them."""
     index = facts.index
-    crops = facts.decision.crops
-    settings = {
-        "model_name": facts.name,
-        **({"dataset": crops["dataset"]} if "dataset" in crops else {}),
-        "base_model": index.base_model,
-        **({"crop": crops["settings"]} if "settings" in crops else {}),
-        "train": index.settings,
-        "select_best": {"metric": facts.decision.metric, "mode": facts.decision.mode},
-        "convert": facts.config.model_dump(mode="json"),
-    }
     head = (
         f"# Settings of the run that made {facts.name}: python -m pipelines run --params config.yaml\n"
         f"# crops {index.crops_digest}\n# base model {index.base_revision}\n# code {code_version()}\n"
     )
-    return head + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    return head + yaml.safe_dump(settings(facts), sort_keys=False, allow_unicode=True)
 
 
 def _front_matter(facts: Facts) -> dict[str, Any]:

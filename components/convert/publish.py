@@ -1,21 +1,25 @@
 """Publish a model under ``<store>/models/<name>/<version>/`` and point ``latest.json`` at it.
 
-A version is the time of publication and a digest of the tensors, so that two publishers cannot take the
-same one. It exists for readers once its manifest does; ``latest.json`` is written after that, in one
-request. Publishing the same model again (a retried step) finds the version that is already there.
+A version is named by the time of publication and a digest of the tensors, after all that are there. It exists
+for readers once its manifest does; ``latest.json`` moves after that (`components.models.catalog`). Publishing the
+same model again (a retried step) finds the version that is already there; two publishers at once both succeed.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import random
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.artifacts import TrainedOn
-from components.storage import Manifest, Store
+from components.models import catalog
+from components.progress import log
+from components.storage import Conflict, Manifest, Store, version_after
+
+_ATTEMPTS = 5
+_MOST_WAIT = 2.0  #: seconds between attempts at most
 
 
 @dataclass(frozen=True)
@@ -25,16 +29,6 @@ class Identity:
     tensors_digest: str
     description_digest: str  #: of metadata, model card and settings
 
-    @property
-    def suffix(self) -> str:
-        """The part of a version name that belongs to the tensors."""
-        return self.tensors_digest[:12]
-
-
-def new_version(identity: Identity, now: float | None = None) -> str:
-    """``YYYYMMDDTHHMMSSZ-<12 hexadecimal digits>``: sorts by time."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)) + "-" + identity.suffix
-
 
 def find(models: Store, identity: Identity) -> tuple[str, Manifest] | None:
     """The newest published version of exactly this model, if there is one.
@@ -42,29 +36,38 @@ def find(models: Store, identity: Identity) -> tuple[str, Manifest] | None:
     Args:
         models: ``<store>/models/<name>``.
     """
-    ending = f"-{identity.suffix}/MANIFEST.json"
-    versions = sorted((info.key.partition("/")[0] for info in models.list() if info.key.endswith(ending)), reverse=True)
-    for version in versions:
-        manifest = models.at(version).manifest()
-        if manifest is not None and _made_by(identity).items() <= manifest.made_by.items():
-            return version, manifest
+    for version in reversed(catalog.versions(models)):
+        if version.endswith(identity.tensors_digest[:12]):
+            manifest = models.at(version).manifest()
+            if manifest is not None and _made_by(identity).items() <= manifest.made_by.items():
+                return version, manifest
     return None
 
 
-def publish(models: Store, version: str, tree: Path, identity: Identity, trained_on: TrainedOn | None) -> Manifest:
-    """Upload the folder `tree` as this version; readers see it when all of it is there."""
-    origin = {} if trained_on is None else {"trained_on": dataclasses.asdict(trained_on)}
-    return models.at(version).put_tree(tree, made_by={**_made_by(identity), **origin})
+def publish(
+    models: Store, identity: Identity, made_by: Mapping[str, Any], lay_out: Callable[[str], Path]
+) -> tuple[str, Manifest]:
+    """Upload a new version; readers see it when all of it is there.
 
+    Args:
+        models: ``<store>/models/<name>``.
+        made_by: kept in the version's manifest beside `identity`.
+        lay_out: makes the tree of the version with the name it is given, and says where; may be called again.
 
-def point_latest(models: Store, version: str, file: str, sha256: str) -> None:
-    """Make `version` the one that readers get who do not name one."""
-    stamp = version.partition("-")[0]
-    published = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.strptime(stamp, "%Y%m%dT%H%M%SZ"))
-    latest = {"schema": 1, "version": version, "published": published, "file": file, "sha256": sha256}
-    data = (json.dumps(latest, indent=2) + "\n").encode()
-    if models.get_bytes("latest.json") != data:
-        models.put_bytes("latest.json", data, content_type="application/json")
+    Raises:
+        Conflict: where other publishers took every name that was tried.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        version = version_after(models.folders(), identity.tensors_digest)
+        try:
+            return version, models.at(version).put_tree(lay_out(version), {**_made_by(identity), **made_by})
+        except Conflict:
+            # Equal tensors, described otherwise, in the same second: both may have stopped, so not in step again.
+            if attempt == _ATTEMPTS:
+                raise
+            log(f"version {version} is being published with another description; trying another name")
+            time.sleep(random.uniform(0, _MOST_WAIT))
+    raise AssertionError("unreachable")
 
 
 def _made_by(identity: Identity) -> dict[str, Any]:

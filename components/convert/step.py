@@ -19,11 +19,14 @@ from components.convert.config import ConvertConfig
 from components.convert.digest import tensors_digest
 from components.convert.layout import targets
 from components.convert.metadata import Facts, header_metadata
+from components.convert.record import record
 from components.convert.source import Source
 from components.errors import UserError
+from components.leases import held, run_scope
+from components.models import catalog
 from components.progress import log, size
 from components.runtime import InputPath, OutputPath, Result
-from components.storage import Store, digest_of, sha256_file
+from components.storage import Manifest, Store, digest_of, sha256_file
 
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -49,9 +52,11 @@ def convert(config: ConvertConfig, best: InputPath, model_name: str, store: str,
         )
     decision = read_json(best / "best.json", Decision)
     index, ref = _chosen(decision, best / "best.json")
-    models = Store.from_env(store).at("models", model_name)
+    root = Store.from_env(store)
+    models = root.at("models", model_name)
     # Below the system's temporary folder: the only place, with the outputs, that is sure to be writable.
-    with tempfile.TemporaryDirectory(prefix="convert-") as temporary:
+    scope = run_scope(index.fingerprint)
+    with held(root, scope, "convert"), tempfile.TemporaryDirectory(prefix="convert-") as temporary:
         work = Path(temporary)
         log(f"fetch checkpoint {ref.step} of run {index.fingerprint[:12]}")
         checkpoint = fetch_checkpoint(index, ref, work / "checkpoint")
@@ -62,17 +67,12 @@ def convert(config: ConvertConfig, best: InputPath, model_name: str, store: str,
             facts = _facts(config, decision, index, model_name, source)
             _write_verified(weights, tree / "config", source, facts)
         identity = publish.Identity(tensors_digest(weights), _description_digest(facts, tree / "config"))
-        version, manifest = publish.find(models, identity) or (publish.new_version(identity), None)
+        version, manifest = _published(models, tree, weights, facts, identity, ref)
         file = f"{model_name}-{version}.safetensors"
-        if manifest is not None:
-            log("exactly this model is published already; nothing is sent")
-        else:
-            weights.rename(tree / file)
-            (tree / "README.md").write_text(card.model_card(facts, version, file), encoding="utf-8")
-            (tree / "config.yaml").write_text(card.run_settings(facts), encoding="utf-8")
-            manifest = publish.publish(models, version, tree, identity, facts.trained_on)
         entry = next(entry for entry in manifest.files if entry.path == file)
-        publish.point_latest(models, version, file, entry.sha256)
+        latest = catalog.settle(models)
+        if latest.version != version:
+            log(f"the latest version is {latest.version}: {version} was taken back, or a newer one published meanwhile")
     published = PublishedModel(
         name=model_name,
         version=version,
@@ -132,6 +132,36 @@ def _write_verified(weights: Path, companion: Path, source: Source, facts: Facts
         prompt = prompts[min(prompts)] if prompts else ""
         difference = verify.compare_images(weights, companion, source.folder, dtype, prompt)
         log(f"an image from the file differs from the checkpoint's by {difference:.2f} of 255 levels")
+
+
+def _published(
+    models: Store, tree: Path, weights: Path, facts: Facts, identity: publish.Identity, ref: CheckpointRef
+) -> tuple[str, Manifest]:
+    """The version with exactly this content: the one that is there, or a new one.
+
+    A new one too where another has become the latest since: the latest is what was made last. Not where a user took
+    the version back.
+    """
+    if (found := publish.find(models, identity)) is not None:
+        latest = catalog.settle(models)
+        if found[0] == latest.version or found[0] in latest.withdrawn:
+            log("exactly this model is published already; nothing is sent")
+            return found
+        log(f"published before as {found[0]}; {latest.version} has become the latest since, so it is published anew")
+
+    def lay_out(version: str) -> Path:
+        file = f"{facts.name}-{version}.safetensors"
+        for other in tree.glob("*.safetensors"):
+            other.unlink()
+        (tree / file).hardlink_to(weights)
+        (tree / "README.md").write_text(card.model_card(facts, version, file), encoding="utf-8")
+        (tree / "config.yaml").write_text(card.run_settings(facts), encoding="utf-8")
+        return tree
+
+    made_by = {"model": dataclasses.asdict(record(facts, ref))}
+    if facts.trained_on is not None:
+        made_by["trained_on"] = dataclasses.asdict(facts.trained_on)
+    return publish.publish(models, identity, made_by, lay_out)
 
 
 def _description_digest(facts: Facts, companion: Path) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,6 +28,7 @@ class RealCrops:
     classes: list[str]
     paths: dict[Split, dict[str, list[Path]]]
     origin: dict[str, str]  #: what `Metrics.dataset` says of the crop set
+    settings: dict[str, Any] = field(default_factory=dict)  #: the crop settings used
 
 
 def load(folder: Path, index: CheckpointIndex) -> RealCrops:
@@ -66,7 +68,7 @@ def load(folder: Path, index: CheckpointIndex) -> RealCrops:
         "asked_revision": crop_set.asked_revision,
         "crop_settings": digest_of(crop_set.settings),
     }
-    return RealCrops(folder, crop_set.resolution, classes, paths, origin)
+    return RealCrops(folder, crop_set.resolution, classes, paths, origin, crop_set.settings)
 
 
 def read(paths: Sequence[Path], side: int) -> np.ndarray:

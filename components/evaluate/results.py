@@ -84,6 +84,7 @@ class Evaluation:
             },
             crops_digest=self.index.crops_digest,
             dataset=self.real.crops.origin,
+            settings={"crop": self.real.crops.settings, "evaluate": self.config.model_dump(mode="json")},
             incumbent=None if self.incumbent is None else dataclasses.asdict(self.incumbent),
             differences=[dataclasses.asdict(difference) for difference in self._differences()],
             other_extractors=list(records.values()),

@@ -21,6 +21,7 @@ from components.evaluate.crops import load as load_crops
 from components.evaluate.real import Real
 from components.evaluate.results import Evaluation
 from components.evaluate.runner import Runner
+from components.leases import held, run_scope
 from components.progress import duration, log, size
 from components.runtime import InputPath, OutputPath, Result
 from components.storage import Store
@@ -57,7 +58,8 @@ def evaluate(
     listed = load_crops(crops, index)
     home = Store.from_env(store)
     version = published_revision if model_name and config.compare_with_published else ""
-    with tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
+    scope = run_scope(index.fingerprint)
+    with held(home, scope, "evaluate"), tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
         work = Path(temporary)
         extractors, missing = loading.load(config, work / "networks")
         augment = index.settings.get("augment")

@@ -67,6 +67,7 @@ def select_best(
             **measured.dataset,
         },
         generation=measured.generation,
+        settings={**measured.settings, "select_best": config.model_dump(mode="json")},
         runner_up=None if choice.runner_up is None else choice.runner_up.step,
         rejected={labels[step]: why for step, why in choice.rejected.items()},
         against_published="" if choice.published is None else choice.published.verdict,

@@ -4,6 +4,7 @@
     access.py      endpoint, credentials and TLS from the environment
     connection.py  one request: tried again while the store is busy, errors in the user's terms
     manifest.py    MANIFEST.json: what a published tree holds; digests
+    naming.py      names of versions
     store.py       `Store`: single objects below a prefix
     trees.py       folders published whole, fetched whole
 
@@ -11,7 +12,21 @@ Not covered: what the objects mean, and a server (`pipelines.embedded_store`).
 """
 
 from components.storage.manifest import MANIFEST, Entry, Manifest, digest_of, sha256_file
+from components.storage.naming import VERSION, version_after
 from components.storage.store import ObjectInfo, Store
+from components.storage.trees import Conflict
 from components.storage.uri import parse_uri
 
-__all__ = ["MANIFEST", "Entry", "Manifest", "ObjectInfo", "Store", "digest_of", "parse_uri", "sha256_file"]
+__all__ = [
+    "MANIFEST",
+    "VERSION",
+    "Conflict",
+    "Entry",
+    "Manifest",
+    "ObjectInfo",
+    "Store",
+    "digest_of",
+    "parse_uri",
+    "sha256_file",
+    "version_after",
+]

@@ -266,7 +266,7 @@ class Store:
     # ------------------------------------------------------------------------------------ generation
 
     def generation(self) -> str:
-        """An id that stays until the store is wiped: what refers to an earlier one refers to nothing."""
+        """An id that stays until the store is wiped or cleaned: what refers to an earlier one may refer to nothing."""
         data = self.get_bytes(_GENERATION)
         if data is None:
             self.create_bytes(_GENERATION, uuid.uuid4().hex.encode(), "text/plain")
@@ -274,6 +274,16 @@ class Store:
         if not data:
             raise UserError(f"{self.uri_of(_GENERATION)}: is empty or vanished while it was made; try again")
         return data.decode("ascii", errors="replace").strip()
+
+    def next_generation(self) -> str:
+        """Count the id up, so that what refers to the one before is known to be outdated; the new one.
+
+        ``<id>-2``, ``<id>-3`` and so on: of two who do so at the same time, one number may be lost, never the change.
+        """
+        made, _, count = self.generation().partition("-")
+        following = f"{made}-{(int(count) if count.isdecimal() else 1) + 1}"
+        self.put_bytes(_GENERATION, following.encode(), "text/plain")
+        return following
 
 
 def _make_bucket(client: Any, bucket: str) -> None:

@@ -35,6 +35,10 @@ R = TypeVar("R")
 _WORKERS = 4
 
 
+class Conflict(UserError):
+    """Other content is at the place where a tree was to be published."""
+
+
 def files_below(folder: Path) -> dict[str, Path]:
     """Path in the tree → file, for every file of `folder`, hidden ones too.
 
@@ -76,8 +80,8 @@ def put_files(store: Store, files: Mapping[str, Path], made_by: Mapping[str, Any
     Objects of the same content are not sent again, and a tree of the same content is left as it is.
 
     Raises:
-        UserError: for paths that no key can have, files that cannot be read, files that change meanwhile,
-            and where other content is published, or being published, at the same place.
+        Conflict: where other content is published, or being published, at the same place.
+        UserError: for paths that no key can have, files that cannot be read, and files that change meanwhile.
     """
     problems = [f"{path}: its name {problem}; rename it" for path in files if (problem := key_problem(path))]
     if MANIFEST in files:
@@ -175,8 +179,8 @@ def _agreed(store: Store, committed: Manifest | None, ours: Manifest) -> Manifes
     return committed
 
 
-def _conflict(store: Store) -> UserError:
-    return UserError(
+def _conflict(store: Store) -> Conflict:
+    return Conflict(
         f"{store.uri}: other content is published there, or is being published, or was left by a run that ended "
         "early; it stays. Publish at another place, or delete what is there first"
     )

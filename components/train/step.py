@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from components import artifacts
 from components.artifacts import CheckpointIndex, CheckpointRef, CropSet
 from components.errors import Unavailable, UserError
+from components.leases import held, run_scope
 from components.progress import log
 from components.runtime import InputPath, OutputPath, Result
 from components.storage import Store
@@ -57,9 +58,10 @@ def train(
     if not listed:
         raise UserError(f"{crops}: no training crops; lower crop.reference_fraction or add images")
     root = Store.from_env(store)
-    with tempfile.TemporaryDirectory(prefix="base-") as temporary:
+    made_of = fingerprint(crop_set.digest, base_revision, config)
+    with held(root, run_scope(made_of), "train"), tempfile.TemporaryDirectory(prefix="base-") as temporary:
         folder = _base_folder(base_model, Path(temporary))
-        run = Run(root, fingerprint(crop_set.digest, base_revision, config), config.checkpoints_total_limit)
+        run = Run(root, made_of, config.checkpoints_total_limit)
         reports = Reports(run.store.at("reports"))
         index = run.finished()
         if index is not None:

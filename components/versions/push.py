@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import calendar
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +12,11 @@ from components.dataset import list_folder
 from components.errors import UserError
 from components.parallel import parallel
 from components.progress import Progress, log, size
-from components.storage import MANIFEST, Entry, Manifest, Store, sha256_file, transfer
+from components.storage import MANIFEST, Entry, Manifest, Store, sha256_file, transfer, version_after
 from components.storage.uri import key_problem
 from components.versions import pushed
 
 _WORKERS = 8
-_STAMP = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def push(store: Store, folder: Path, made_by: Mapping[str, Any]) -> Pushed:
         newest = pushed.manifest(store, known[-1])
         if newest.digest == made.digest:
             return Pushed(known[-1], newest, False, *sent)
-    version = _next(made.digest, known)
+    version = version_after(known, made.digest)
     # False only where the same content was pushed in the same second: the same version.
     store.create_bytes(pushed.version_key(version), made.to_json(), "application/json")
     return Pushed(version, made, True, *sent)
@@ -100,11 +97,3 @@ def _send(store: Store, folder: Path, entries: list[Entry]) -> None:
         transfer.send(store, pushed.object_key(entry.sha256), folder / entry.path, entry.sha256, kind=kind)
 
     parallel(send, entries, _WORKERS, Progress("upload", len(entries), unit="file"))
-
-
-def _next(digest: str, known: list[str]) -> str:
-    """A name after all known ones, whatever the clock of who pushed them said."""
-    stamp = time.strftime(_STAMP, time.gmtime())
-    if known and (last := known[-1].partition("-")[0]) >= stamp:
-        stamp = time.strftime(_STAMP, time.gmtime(calendar.timegm(time.strptime(last, _STAMP)) + 1))
-    return f"{stamp}-{digest[:12]}"

@@ -21,12 +21,11 @@ from pathlib import Path
 from components.errors import UserError
 from components.parallel import parallel
 from components.progress import Progress
-from components.storage import Entry, Manifest, Store, transfer
+from components.storage import VERSION, Entry, Manifest, Store, transfer
 from components.versions.version import Version
 
 MARKER = "DATASET.json"
 SCHEMA = 1
-VERSION = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{12}")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -45,6 +44,13 @@ def without_version(location: str) -> str:
     """``s3://…/screws`` of ``s3://…/screws@<version>``; other locations as they are."""
     place, at, version = location.rstrip("/").rpartition("@")
     return place if at and VERSION.fullmatch(version) else location
+
+
+def at_place(location: str, version: str) -> str:
+    """The location that names `version` too: where it is a pushed one that `location` leaves open."""
+    if "://" in location and VERSION.fullmatch(version) and without_version(location) == location:
+        return f"{location.rstrip('/')}@{version}"
+    return location
 
 
 def is_pushed(store: Store) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import UserError
+from components.models import catalog
 from components.progress import log
 from components.storage import Store
 from pipelines.embedded_store import EmbeddedStore
@@ -136,8 +137,8 @@ def _named(model: str, workdir: Path, config: Path | None) -> Source:
     if not (workdir / ".local" / "store").is_dir() or any(part in ("", ".", "..") for part in name.split("/")):
         raise UserError(f"--model {model}: no such file or folder, and nothing was published in --workdir {workdir}")
     with EmbeddedStore(workdir / ".local" / "store") as embedded:
-        models = Store.from_env(embedded.uri, embedded.environ).at("models")
-        known = sorted({info.key.partition("/")[0] for info in models.list()})
+        store = Store.from_env(embedded.uri, embedded.environ)
+        models, known = store.at("models"), catalog.names(store)
         if name not in known:
             there = f"published here: {', '.join(known)}" if known else "nothing is published here"
             raise UserError(f"--model {model}: no such file or folder, nor a model of --workdir {workdir} ({there})")
@@ -147,12 +148,12 @@ def _named(model: str, workdir: Path, config: Path | None) -> Source:
 def _fetched(place: Store, label: str, workdir: Path) -> Path:
     """A local copy of a published version; `place` is one, or the name above it, whose latest is taken."""
     if place.manifest() is None:
-        latest = place.get_bytes("latest.json")
+        latest = catalog.latest(place)
         if latest is None:
-            versions = sorted({key for info in place.list() if (key := info.key.partition("/")[0]) != "latest.json"})
+            versions = catalog.versions(place)
             hint = f"; versions: {', '.join(versions)}" if versions else ""
             raise UserError(f"--model {label}: no published model at {place.uri}{hint}")
-        place = place.at(json.loads(latest)["version"])
+        place = place.at(latest.version)
     manifest = place.manifest()
     if manifest is None:
         raise UserError(f"--model {label}: latest.json at {place.uri} names a version that is not there")

@@ -49,8 +49,12 @@ def decision(index: CheckpointIndex, step: int) -> Decision:
             "dataset_version": "20260102T030405Z-dddddddddddd",
             "asked_revision": "e" * 64,
             "crop_settings": "f" * 64,
-            "settings": {"resolution": 64},
             "counts": {"pin-hole": {"train": 40, "reference": 20}, "short": {"train": 31, "reference": 12}},
         },
         generation={"num_inference_steps": 2, "guidance_scale": 2.5},
+        settings={
+            "crop": {"resolution": 64},
+            "evaluate": {"seed": 3},
+            "select_best": {"metric": "kd_lite0", "mode": "min"},
+        },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,8 +15,13 @@ from components.convert.architecture import recognise
 from components.convert.card import model_card, run_settings
 from components.convert.config import ConvertConfig
 from components.convert.metadata import Facts, header_metadata
+from components.crop.config import CropConfig
 from components.errors import SettingsError
+from components.evaluate.config import EvaluateConfig
+from components.select_best.config import SelectBestConfig
 from components.settings import decode
+from components.train.config import TrainConfig
+from pipelines.config import PipelineConfig, load
 
 from .examples import checkpoint_index, decision
 from .test_layout import OTHER, SD15, SD21
@@ -127,7 +133,36 @@ def test_settings_of_the_run() -> None:
     assert found["convert"]["dtype"] == "fp16"
     assert found["dataset"] == "boards/"
     assert found["crop"] == {"resolution": 64}
+    assert found["evaluate"] == {"seed": 3}
     assert found["select_best"] == {"metric": "kd_lite0", "mode": "min"}
+
+
+def test_the_settings_of_the_run_start_it_again(tmp_path: Path) -> None:
+    """With the version of the data set that it was made from, where the run was given the newest."""
+    before = PipelineConfig(
+        dataset="s3://bucket/datasets/boards",
+        base_model="/models/tiny",
+        model_name="boards",
+        crop=CropConfig(resolution=64, classes=["short"]),
+        train=TrainConfig(max_train_steps=30, checkpointing_steps=10),
+        evaluate=EvaluateConfig(images_per_class=7),
+        select_best=SelectBestConfig(tie="best", constraints={"memorised": "<0.05"}),
+        convert=ConvertConfig(licence="apache-2.0", description="Defects on boards."),
+    )
+    data = before.model_dump(mode="json")
+    made = facts()
+    made = dataclasses.replace(
+        made,
+        decision=dataclasses.replace(
+            made.decision,
+            crops={**made.decision.crops, "dataset": before.dataset},
+            settings={step: data[step] for step in ("crop", "evaluate", "select_best")},
+        ),
+        index=dataclasses.replace(made.index, settings=data["train"]),
+    )
+    (tmp_path / "config.yaml").write_text(run_settings(made), encoding="utf-8")
+    again = load(str(tmp_path / "config.yaml"))
+    assert again == before.model_copy(update={"dataset": f"{before.dataset}@20260102T030405Z-dddddddddddd"})
 
 
 def test_wrong_settings_are_reported_together() -> None:

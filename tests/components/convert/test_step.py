@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from components.artifacts import CheckpointRef, PublishedModel, read_json, write_json
@@ -20,8 +21,12 @@ from components.convert import publish, verify, writer
 from components.convert.config import ConvertConfig
 from components.convert.step import convert
 from components.errors import UserError
+from components.leases import run_scope
+from components.models import catalog
+from components.models.record import record_of
 from components.runtime import Result
 from components.storage import Store
+from tests.components.test_leases import ended
 
 from .examples import checkpoint_index, decision
 
@@ -80,6 +85,7 @@ def test_publishes_the_trained_weights_once(run: Run, checkpoint: Path, tmp_path
     assert model.file == f"boards-{model.version}.safetensors"
     assert model.uri == run.store.at("models", "boards", model.version).uri
     assert result.metadata["model"]["version"] == model.version
+    assert ended(run.store, run_scope("f" * 64)) == ["convert"]
 
     tree = tmp_path / "tree"
     manifest = Store.from_env(model.uri).get_tree(tree)
@@ -112,6 +118,13 @@ def test_publishes_the_trained_weights_once(run: Run, checkpoint: Path, tmp_path
     assert torch.equal(written["model.diffusion_model.input_blocks.0.0.weight"], expected)
     base = load_file(checkpoint / "vae" / "diffusion_pytorch_model.safetensors")
     assert torch.equal(written["first_stage_model.quant_conv.bias"], base["quant_conv.bias"].half())
+
+    record = record_of(manifest.made_by)
+    assert record is not None
+    assert (record.step, record.run, record.dataset_revision) == (100, "f" * 64, "d" * 64)
+    assert record.checkpoint_uri == run.store.at("train/run/step-000100").uri
+    assert record.base_uri == run.store.at("train/run/base").uri
+    assert record.settings == yaml.safe_load((tree / "config.yaml").read_text())
 
     latest = json.loads(run.store.get_bytes("models/boards/latest.json") or b"{}")
     assert latest["schema"] == 1
@@ -151,10 +164,27 @@ def test_other_settings_make_another_version_and_move_latest(run: Run) -> None:
 
 def test_another_description_of_equal_tensors_is_another_publication(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run.convert()
-    later = publish.new_version
-    monkeypatch.setattr(publish, "new_version", lambda identity: later(identity, now=4e9))
+    later = publish.version_after
+    monkeypatch.setattr(publish, "version_after", lambda known, digest: later(known, digest, now=4e9))
     run.convert(ConvertConfig(licence="apache-2.0", title="Boards"), out="second")
     assert run.model("second").version == "20961002T070640Z-" + run.model().tensors_digest[:12]
+
+
+def test_the_latest_is_what_was_made_last_and_was_not_taken_back(run: Run) -> None:
+    half = ConvertConfig(licence="apache-2.0", compare_images=False)
+    full = ConvertConfig(licence="apache-2.0", compare_images=False, dtype="fp32")
+    models = run.store.at("models/boards")
+    for config, out in ((half, "first"), (full, "second"), (half, "third")):
+        run.convert(config, out=out)
+    first, second, third = (run.model(out) for out in ("first", "second", "third"))
+    assert catalog.versions(models) == [first.version, second.version, third.version]
+    assert first.tensors_digest == third.tensors_digest
+    assert catalog.settle(models).version == third.version
+
+    assert catalog.rollback(models).version == second.version
+    run.convert(half, out="again")
+    assert run.model("again").version == third.version
+    assert catalog.settle(models).version == second.version, "a user took the third back"
 
 
 def test_two_publishers_do_not_mix(run: Run) -> None:

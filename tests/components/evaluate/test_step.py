@@ -35,10 +35,12 @@ from components.evaluate.arrays import Arrays
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.draw import seeds
 from components.evaluate.step import evaluate
+from components.leases import run_scope
 from components.runtime import Result
 from components.storage import Store, digest_of
 from tests.browser import DESKTOP, PHONE, chromium
 from tests.components.evaluate.examples import PROMPTS, publish_run, write_crop_set
+from tests.components.test_leases import ended
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.integration
@@ -443,3 +445,8 @@ def test_seeds_of_a_class_stay_when_others_come() -> None:
     drawn = [*seeds(0, "bar", 500), *seeds(0, "pin hole", 500), *seeds(1, "bar", 500)]
     assert len(set(drawn)) == 1500
     assert max(drawn) < 2**32
+
+
+def test_the_run_was_held_against_cleanup(finished: Run) -> None:
+    index = read_json(finished.checkpoints / "index.json", CheckpointIndex)
+    assert ended(finished.store, run_scope(index.fingerprint)) == ["evaluate"]

@@ -17,6 +17,7 @@ from components.convert import publish
 from components.crop.config import CropConfig
 from components.crop.plan import split_of
 from components.crop.step import crop
+from components.models import catalog
 from components.snapshot.config import SnapshotConfig
 from components.snapshot.step import snapshot
 from components.storage import MANIFEST, Store, digest_of
@@ -65,9 +66,12 @@ class Runs:
     def publish(self, origin: TrainedOn | None) -> None:
         models = self.home.at("models", "boards")
         identity = publish.Identity(digest_of(dataclasses.astuple(origin) if origin else []), "0" * 64)
-        version = publish.new_version(identity)
-        publish.publish(models, version, self.base, identity, origin)
-        publish.point_latest(models, version, "model_index.json", "0" * 64)
+        made_by = {"trained_on": dataclasses.asdict(origin)} if origin else {}
+        tree = self.folder / "published"
+        shutil.copytree(self.base, tree, dirs_exist_ok=True)
+        (tree / "boards.safetensors").write_bytes(b"weights")
+        publish.publish(models, identity, made_by, lambda version: tree)
+        catalog.settle(models)
 
     def records(self) -> list[str]:
         return [info.key for info in self.home.at("snapshots").list()]

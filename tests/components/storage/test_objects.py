@@ -130,6 +130,14 @@ def test_a_generation_stays_until_the_store_is_wiped(place: Store) -> None:
     assert place.generation() != first
 
 
+def test_a_generation_is_counted_up(place: Store) -> None:
+    first = place.generation()
+    for count in (2, 3):
+        assert place.next_generation() == f"{first}-{count}" == place.generation()
+    place.put_bytes("GENERATION", b"by-hand")
+    assert place.next_generation() == "by-2"
+
+
 def test_threads_agree_on_a_new_generation(place: Store) -> None:
     seen: list[str] = []
     threads = [threading.Thread(target=lambda: seen.append(place.generation())) for _ in range(8)]

@@ -19,10 +19,12 @@ from components import adapters, sampling
 from components.artifacts import CheckpointIndex, Crop, CropSet, read_json, write_crops, write_json
 from components.checkpoints import fetch_checkpoint
 from components.errors import UserError
+from components.leases import run_scope
 from components.storage import Store
 from components.train import loop
 from components.train.config import TrainConfig
 from components.train.step import train
+from tests.components.test_leases import ended
 from tests.tiny_model import write_pipeline
 
 pytestmark = pytest.mark.integration
@@ -422,3 +424,7 @@ def test_settings_refuse_what_cannot_work() -> None:
     ):
         with pytest.raises(ValueError, match=next(reversed(wrong))):
             TrainConfig(**wrong)
+
+
+def test_the_run_was_held_against_cleanup(plain: CheckpointIndex, store: Store) -> None:
+    assert ended(store.at("test-train", "plain"), run_scope(plain.fingerprint)) == ["train"]

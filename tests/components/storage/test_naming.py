@@ -1,0 +1,23 @@
+"""Names of versions sort as they were made."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.storage.naming import VERSION, seconds_of, version_after
+
+TIMES = st.integers(0, 4_000_000_000)
+DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
+
+
+@given(st.lists(st.tuples(TIMES, DIGESTS), min_size=1, max_size=6))
+def test_every_name_sorts_after_those_before_it_whatever_the_clock(made: list[tuple[int, str]]) -> None:
+    known: list[str] = []
+    for now, digest in made:
+        name = version_after(["latest.json", *known], digest, now)
+        assert VERSION.fullmatch(name)
+        assert name.endswith(digest[:12])
+        assert all(name > other for other in known)
+        assert seconds_of(name) >= now
+        known.append(name)
