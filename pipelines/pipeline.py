@@ -97,8 +97,6 @@ def make_pipeline(
             checkpoints=trained.outputs["checkpoints"],
             store=store,
             model_name=model_name,
-            # Otherwise every newly published model would make the next run evaluate again.
-            published_revision=seen.outputs["published_revision"] if config.evaluate.compare_with_published else "",
         )
         chosen = select_best(
             config=select_best_settings,

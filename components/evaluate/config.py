@@ -72,8 +72,7 @@ class EvaluateConfig(Settings):
     )
     compare_with_published: bool = Field(
         True,
-        description="Whether the model published last under the run's name is generated for and measured, too. Each "
-        "newly published model then makes the next run evaluate once more.",
+        description="Whether the model published last under the run's name is generated for and measured, too.",
     )
     nearest_k: int = Field(
         5, ge=1, le=100, description="Neighbours that precision, recall, density and coverage look at."

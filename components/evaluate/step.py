@@ -22,6 +22,7 @@ from components.evaluate.real import Real
 from components.evaluate.results import Evaluation
 from components.evaluate.runner import Runner
 from components.leases import held, run_scope
+from components.models import catalog
 from components.progress import duration, log, size
 from components.runtime import InputPath, OutputPath, Result
 from components.storage import Store
@@ -40,8 +41,8 @@ def evaluate(
     """Measure every checkpoint against real crops that training never saw.
 
     Each checkpoint of `checkpoints` (``index.json``), the untrained base at step 0 included, draws the
-    same number of images of each class from the same prompts and the same noise; so does version
-    `published_revision` of the model `model_name`, where both are given and the settings want it. `metrics` receives
+    same number of images of each class from the same prompts and the same noise; so does the model that was
+    published last as `model_name`, or its version `published_revision`, where the settings want it. `metrics` receives
     ``metrics.json``, ``metrics.tsv``, ``images.tsv``, ``images/<step>/<class>/*.png``, ``comparison.png``
     and ``curve.svg``; `report` the page. Page and numbers are also put into the store, below the run's
     ``reports``, before anything else is written. One checkpoint is in memory at a time. An evaluation that
@@ -57,7 +58,7 @@ def evaluate(
     index = artifacts.read_json(checkpoints / "index.json", CheckpointIndex)
     listed = load_crops(crops, index)
     home = Store.from_env(store)
-    version = published_revision if model_name and config.compare_with_published else ""
+    version = (published_revision or _published_last(home, model_name)) if config.compare_with_published else ""
     scope = run_scope(index.fingerprint)
     with held(home, scope, "evaluate"), tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
         work = Path(temporary)
@@ -85,6 +86,16 @@ def evaluate(
     shown.update({name: estimate["value"] for name, estimate in best.metrics.items()})
     shown["kd_lite0_base"] = base.metrics["kd_lite0"]["value"]
     return Result(metadata={"metrics": shown})
+
+
+def _published_last(store: Store, model_name: str) -> str:
+    """The version that ``latest.json`` names; empty where nothing is published.
+
+    Asked for here and not by snapshot, whose outputs are what the cache knows a run by: every published model would
+    make the next run, on unchanged data, another one.
+    """
+    found = catalog.latest(store.at("models", model_name)) if model_name else None
+    return "" if found is None else found.version
 
 
 def _line(row: CheckpointMetrics) -> str:
