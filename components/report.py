@@ -24,15 +24,19 @@ _TEMPLATE = Path(__file__).with_name("report.html")
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells; columns from `numbers_from` on are set flush right."""
+    """Rows of cells; columns from `numbers_from` on are set flush right, and `sentences` is one that wraps."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     chosen: int | None = None  #: index of the row to emphasise
     numbers_from: int = 1
+    sentences: int | None = None
 
-    def numeric(self, column: int) -> bool:
-        return column >= self.numbers_from
+    def style(self, column: int) -> str:
+        """The class of a column's cells in the page; empty for words."""
+        if column == self.sentences:
+            return "sentences"
+        return "number" if column >= self.numbers_from else ""
 
 
 @dataclass(frozen=True)

@@ -267,7 +267,7 @@ def _listed(problems: Sequence[Problem], heading: str = "Problems", text: Sequen
         return []
     rows = [[problem.path, problem.what] for problem in problems[:_LISTED]]
     more = [f"The first {_LISTED} are shown."] if len(problems) > _LISTED else []
-    return [Section(heading, [*text, *more], Table(["file", "problem"], rows, numbers_from=2))]
+    return [Section(heading, [*text, *more], Table(["file", "problem"], rows, sentences=1))]
 
 
 def _spread(items: Sequence, most: int) -> list:

@@ -85,7 +85,7 @@ def _table(
     floor = [shown(name, measured.floor[name]) if name in measured.floor else "–" for name in names]
     cells.append(["real against real", *floor, ""])
     at = next((i for i, row in enumerate(rows) if row.step == chosen), None)
-    return report.Table(["checkpoint", *(label(name) for name in names), "verdict"], cells, at)
+    return report.Table(["checkpoint", *map(label, names), "verdict"], cells, at, sentences=len(names) + 1)
 
 
 def _cell(row: CheckpointMetrics, name: str) -> str:

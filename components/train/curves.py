@@ -76,10 +76,14 @@ def page(index: CheckpointIndex, history: History, facts: Sequence[tuple[str, st
                 "Checkpoints",
                 table=report.Table(["step", "images seen", "trained parts", "where"], rows, numbers_from=9),
             ),
-            report.Section("Prompts", table=report.Table(["class", "prompt"], sorted(index.prompts.items()))),
+            report.Section(
+                "Prompts", table=report.Table(["class", "prompt"], sorted(index.prompts.items()), numbers_from=2)
+            ),
             report.Section(
                 "Settings",
-                table=report.Table(["setting", "value"], [[k, str(v)] for k, v in index.settings.items()]),
+                table=report.Table(
+                    ["setting", "value"], [[k, str(v)] for k, v in index.settings.items()], numbers_from=2
+                ),
             ),
         ],
     )

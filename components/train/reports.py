@@ -47,7 +47,10 @@ class Reports:
             ("steps", f"{len(history.losses)} of {batch} crops"),
             ("crops", f"{config['augment']} views, {len(index.prompts)} classes, {index.resolution} px"),
             ("time", duration(seconds)),
-            *((_LABELS[name], f"{value:.4g}") for name, value in numbers.items()),
+            *(
+                (_LABELS[name], f"{value:.1%}" if name.endswith("_share") else f"{value:.4g}")
+                for name, value in numbers.items()
+            ),
         ]
         finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
         data = {"schema": 1, "stopped": stopped, "numbers": finite, **history.data()}
