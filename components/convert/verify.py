@@ -126,13 +126,23 @@ def compare_images(file: Path, config: Path, checkpoint: Path, dtype: str, promp
 
 
 def _image(pipeline: Any, prompt: str) -> np.ndarray:
-    """One image in [0, 1], shape [height, width, 3]: few steps and small, enough to tell two models apart."""
-    pipeline.set_progress_bar_config(disable=True)
+    """One image in [0, 1], shape [height, width, 3]: few steps and small, enough to tell two models apart.
+
+    A UNet that inpaints paints the whole of a grey image.
+    """
     # The smallest latent that every level of the UNet can halve, or two of them.
     least = 2 ** (len(pipeline.unet.config.block_out_channels) - 1)
     side = 2 * least * pipeline.vae_scale_factor
+    given: dict[str, Any] = {}
+    if pipeline.unet.config.in_channels != pipeline.vae.config.latent_channels:
+        from diffusers import StableDiffusionInpaintPipeline
+
+        pipeline = StableDiffusionInpaintPipeline.from_pipe(pipeline)
+        given = {"image": torch.zeros(1, 3, side, side), "mask_image": torch.ones(1, 1, side, side)}
+    pipeline.set_progress_bar_config(disable=True)
     result = pipeline(
         prompt,
+        **given,
         height=side,
         width=side,
         num_inference_steps=_STEPS,

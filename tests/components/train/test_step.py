@@ -16,7 +16,15 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from components import adapters, sampling
-from components.artifacts import CheckpointIndex, Crop, CropSet, read_json, write_crops, write_json
+from components.artifacts import (
+    CheckpointIndex,
+    Crop,
+    CropSet,
+    PublishedModel,
+    read_json,
+    write_crops,
+    write_json,
+)
 from components.checkpoints import fetch_checkpoint
 from components.errors import UserError
 from components.leases import run_scope
@@ -24,6 +32,7 @@ from components.storage import Store
 from components.train import loop
 from components.train.config import TrainConfig
 from components.train.step import train
+from tests.components.convert.examples import decision
 from tests.components.test_leases import ended
 from tests.tiny_model import write_pipeline
 
@@ -153,6 +162,29 @@ def test_the_fused_lora_draws_what_the_adapters_draw(run: Train, tiny_base: Path
     after = adapted(*given).sample
     assert (after - before).abs().max() > 1e-3
     torch.testing.assert_close(fused(*given).sample, after, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["lora", "inpainting"])
+def test_what_every_method_leaves_is_converted(run: Train, place: Store, tmp_path: Path, method: str) -> None:
+    """Convert reads its file back and compares it with the checkpoint; nothing is published that differs."""
+    from components.convert.config import ConvertConfig
+    from components.convert.step import convert
+
+    if method == "lora":
+        index = run(use_lora=True, learning_rate=1e-2)
+    else:
+        index = run(base=write_pipeline(tmp_path / "nine", in_channels=9))
+    write_json(tmp_path / "best" / "best.json", decision(index, 4))
+    convert(ConvertConfig(dtype="fp32"), tmp_path / "best", method, place.uri, tmp_path / "model")
+    model = read_json(tmp_path / "model" / "model.json", PublishedModel)
+    tree = tmp_path / "published"
+    Store.from_env(model.uri).get_tree(tree)
+    published = load_file(tree / model.file)
+    trained = weights(index, 4, tmp_path / "w")["unet"]
+    name = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+    there = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
+    assert torch.equal(published[there], trained[name])
+    assert not torch.equal(trained[name], weights(index, 0, tmp_path / "w")["unet"][name])
 
 
 def test_class_images_are_drawn_once_and_trained_on(
