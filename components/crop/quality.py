@@ -73,10 +73,6 @@ class Quality:
     problems: list[Problem] = field(default_factory=list)  #: what is wrong with the data
     schema: int = 1
 
-    @property
-    def enough(self) -> bool:
-        return all(verdict.enough for verdict in self.verdicts)
-
 
 def judge(
     config: CropConfig,

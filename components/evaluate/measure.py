@@ -133,10 +133,10 @@ def floor(real: RealFeatures, config: EvaluateConfig) -> Measurements:
         for extractor, rows in train.features.items():
             measured[Names(extractor).kernel] = metrics.kernel_distance(rows, reference.features[extractor])
             chosen = np.linspace(0, len(rows) - 1, min(config.images_per_class, len(rows))).round().astype(int)
-            measured |= _of_features(extractor, rows[chosen], reference.features[extractor], rows, config)
+            # Without training crops: diversity within clusters is that of the held-out ones, below.
+            measured |= _of_features(extractor, rows[chosen], reference.features[extractor], rows[:0], config)
             measured[Names(extractor).diversity] = metrics.diversity(reference.features[extractor])
             within = metrics.diversity_in_clusters(reference.features[extractor], rows)
-            measured.pop(Names(extractor).clusters, None)
             if within is not None:
                 measured[Names(extractor).clusters] = within
         measured |= _copies(reference, real)

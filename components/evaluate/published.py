@@ -6,6 +6,7 @@ from pathlib import Path
 
 from components import sampling
 from components.errors import UserError
+from components.models import catalog
 from components.storage import Store
 
 
@@ -19,8 +20,6 @@ def fetch(store: Store, model_name: str, version: str, folder: Path) -> sampling
     manifest = place.manifest()
     if manifest is None:
         raise UserError(f"{place.uri}: the published model is gone from the store")
-    files = [entry.path for entry in manifest.files if entry.path.endswith(".safetensors") and "/" not in entry.path]
-    if len(files) != 1:
-        raise UserError(f"{place.uri}: holds {len(files)} .safetensors files, not one")
-    place.get_tree(folder, only=lambda path: path in files or path.startswith("config/"))
-    return sampling.load_file(folder / files[0], folder / "config")
+    weights = catalog.weights(manifest, place.uri).path
+    place.get_tree(folder, only=lambda path: path == weights or path.startswith("config/"))
+    return sampling.load_file(folder / weights, folder / "config")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
-class _Transformer:
+class _Transformer(ABC):
     """What both share: pixels resized once by `components.extractor.resized`, normalised as the folder says."""
 
     name: str
@@ -57,8 +58,9 @@ class _Transformer:
             seen(len(batch))
         return np.concatenate(rows)
 
+    @abstractmethod
     def _embedded(self, planes: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        """Normalised images ``[n, 3, side, side]`` to features ``[n, width]``."""
 
 
 class DinoV2(_Transformer):
