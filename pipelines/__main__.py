@@ -15,7 +15,7 @@ from pathlib import Path
 from components.errors import Unavailable, UserError
 from pipelines import datasets
 from pipelines.cleanup import command as cleanup
-from pipelines.generation import command as generation
+from pipelines.generation import flags as generation
 from pipelines.models import command as models
 
 
