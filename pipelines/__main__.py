@@ -1,8 +1,8 @@
 """The command line: ``python -m pipelines run``, ``study``, ``generate``, ``dataset``, ``models``, ``gc``, ``compile``
-and ``settings``.
+and ``settings``; for a cluster ``submit``, ``status``, ``logs``, ``cancel``, ``outputs`` and ``schedule``.
 
-Exit status: 0 done; 2 something in the input is wrong, and the message says what; 75 a service did
-not answer, try again; 130 interrupted; 1 a defect of this program.
+Exit status: 0 done; 2 something in the input is wrong, and the message says what; 3 a run on a cluster failed or was
+cancelled; 75 a service did not answer, try again; 130 interrupted; 1 a defect of this program.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pipelines import datasets
 from pipelines.cleanup import command as cleanup
 from pipelines.generation import flags as generation
 from pipelines.models import command as models
+from pipelines.remote import flags as remote
 
 
 def parser() -> argparse.ArgumentParser:
@@ -95,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
         help="YAML file of step: image reference, as they were pushed; goes before the profile's own",
     )
 
+    remote.add_parsers(commands, settings)
     commands.add_parser(
         "settings", parents=[settings], allow_abbrev=False, help="list every setting with its value and meaning"
     )

@@ -111,6 +111,50 @@ def gc(flags: argparse.Namespace) -> int:
     return command.gc(flags)
 
 
+def submit(flags: argparse.Namespace) -> int:
+    """Run the pipeline on a cluster and follow it."""
+    from pipelines.remote import command
+
+    return command.submit(flags, settings_of(flags), _cluster(flags))
+
+
+def status(flags: argparse.Namespace) -> int:
+    """Say what a run on the cluster does."""
+    from pipelines.remote import command
+
+    return command.status(flags)
+
+
+def logs(flags: argparse.Namespace) -> int:
+    """Print what the steps of a run on the cluster wrote."""
+    from pipelines.remote import command
+
+    return command.show_logs(flags)
+
+
+def cancel(flags: argparse.Namespace) -> int:
+    """End a run on the cluster."""
+    from pipelines.remote import command
+
+    return command.cancel(flags)
+
+
+def outputs(flags: argparse.Namespace) -> int:
+    """Fetch the model and the pages of a run on the cluster."""
+    from pipelines.remote import command
+
+    return command.fetch_outputs(flags)
+
+
+def schedule(flags: argparse.Namespace) -> int:
+    """Make, show, pause, resume or delete schedules of the cluster."""
+    from pipelines.remote import command
+
+    if flags.action == "create":
+        return command.create_schedule(flags, settings_of(flags), _cluster(flags))
+    return command.change_schedule(flags)
+
+
 def _stopped(failure: StepFailed) -> int:
     log(f"stopped: {failure.run.step} failed; what it said is above")
     # 2 and 75 mean the same in every process; anything else is a defect or a killed process.
@@ -123,6 +167,11 @@ def profile_of(flags: argparse.Namespace) -> Profile | None:
         if flags.images is not None:
             raise UserError(f"--images {flags.images}: goes with --profile, which says where the images run")
         return None
+    return load_profile(flags.profile, flags.images)
+
+
+def _cluster(flags: argparse.Namespace) -> Profile:
+    """The cluster profile, where the flags must name one."""
     return load_profile(flags.profile, flags.images)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 _REFERENCE = {"train_image": 0.040, "sample_step": 0.036, "other": 30.0}
 
 
+#: Folders of a base model that hold weights.
+PARTS = ("unet", "text_encoder", "vae")
+
+
 def describe(config: PipelineConfig, workdir: Path) -> str:
     """The plan, for a terminal. A data set in a remote store is counted by the crop step only.
 
@@ -34,26 +39,38 @@ def describe(config: PipelineConfig, workdir: Path) -> str:
     if found is not None:
         crops = sum(split["train"] for split in found.counts.values())
         config = config.model_copy(update={"train": config.train.resolved(crops)})
-    train, evaluate = config.train, config.evaluate
-    checkpoints = _checkpoints(config)
-    lines = [f"model        {config.model_name}", f"images       {config.dataset}"]
+    about = []
     if found is not None:
         skipped = f"; {found.skipped} problems skipped" if found.skipped else ""
-        lines.append(f"             {found.images} images, annotations as {found.format}{skipped}")
+        about.append(f"{found.images} images, annotations as {found.format}{skipped}")
         width = max(len(name) for name in found.counts)
-        lines += [
-            f"             {name:<{width}}  {split['train']:>4} to train on  {split['reference']:>4} to measure against"
+        about += [
+            f"{name:<{width}}  {split['train']:>4} to train on  {split['reference']:>4} to measure against"
             for name, split in sorted(found.counts.items())
         ]
-    batch = train.train_batch_size * train.gradient_accumulation_steps
-    lines += [
-        f"base model   {config.base_model}",
-        f"training     {_length(config)} of {batch} crops at {config.crop.resolution} px",
-        f"checkpoints  {checkpoints} and the base, each measured on {evaluate.images_per_class} images a class",
+    base = Path(config.base_model)
+    weights = {part: _bytes(base / part) for part in PARTS} if base.is_dir() else None
+    lines = [
+        *overview(config, about),
         f"time         {_time(config, found, workdir)}",
-        f"disk         {_disk(config, found)}",
+        f"disk         {disk(config, weights, found.counts if found is not None else None)}",
     ]
     return "\n".join(lines)
+
+
+def overview(config: PipelineConfig, about_images: Sequence[str]) -> list[str]:
+    """What a run does wherever it runs, a line each; `about_images` go below the data set."""
+    train = config.train
+    batch = train.train_batch_size * train.gradient_accumulation_steps
+    return [
+        f"model        {config.model_name}",
+        f"images       {config.dataset}",
+        *(f"             {line}" for line in about_images),
+        f"base model   {config.base_model}",
+        f"training     {_length(config)} of {batch} crops at {config.crop.resolution} px",
+        f"checkpoints  {_checkpoints(config)} and the base, each measured on {config.evaluate.images_per_class} images "
+        "a class",
+    ]
 
 
 def remember(config: PipelineConfig, outcome: Outcome, workdir: Path) -> None:
@@ -120,18 +137,25 @@ def _time(config: PipelineConfig, found: Survey | None, workdir: Path) -> str:
     return f"about {duration(seconds)} {whence}, less what the cache answers"
 
 
-def _disk(config: PipelineConfig, found: Survey | None) -> str:
-    base = Path(config.base_model)
-    if not base.is_dir():
+def disk(
+    config: PipelineConfig, weights: Mapping[str, int] | None, counts: Mapping[str, Mapping[str, int]] | None
+) -> str:
+    """What a run leaves, in words.
+
+    Args:
+        weights: bytes of each of `PARTS` of the base model; None where it is not at hand.
+        counts: class → crops by split; None where they are not counted yet: checkpoints and model alone are.
+    """
+    if weights is None:
         return "not known before the base model is fetched"
-    parts = {"unet": _bytes(base / "unet"), "text_encoder": _bytes(base / "text_encoder"), "vae": _bytes(base / "vae")}
-    trained = parts["unet"] + (parts["text_encoder"] if config.train.train_text_encoder else 0)
+    trained = weights["unet"] + (weights["text_encoder"] if config.train.train_text_encoder else 0)
+    whole = sum(weights.values())
     # Checkpoints are float32 whatever the base is stored in; the model file is half of that.
-    total = sum(parts.values()) + _checkpoints(config) * 2 * trained + 2 * sum(parts.values())
-    if found is not None:
+    total = whole + _checkpoints(config) * 2 * trained + 2 * whole
+    if counts is not None:
         pixels = 3 * config.crop.resolution**2
-        crops = sum(sum(split.values()) for split in found.counts.values())
-        generated = (_checkpoints(config) + 1) * len(found.counts) * config.evaluate.images_per_class
+        crops = sum(sum(split.values()) for split in counts.values())
+        generated = (_checkpoints(config) + 1) * len(counts) * config.evaluate.images_per_class
         total += (crops + 2 * generated) * pixels
     return f"about {size(total)}"
 

@@ -1,0 +1,1 @@
+"""A Kubeflow Pipelines server: reached, given pipelines, runs and schedules, and followed."""

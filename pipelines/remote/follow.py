@@ -1,0 +1,111 @@
+"""A run, watched to its end: the states of its steps, what they write, and what holds them up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from components.errors import UserError
+from components.progress import duration, log
+from pipelines.remote import logs, obstacles, runs
+from pipelines.remote.server import Server
+
+#: Seconds between two looks at the run, and at its pods.
+LOOK = 5.0
+LOOK_AT_PODS = 30.0
+
+
+@dataclass
+class Clock:
+    """Time, so that tests need not wait for it."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def follow(
+    server: Server, run_id: str, patience: float, stuck_after: float, show_logs: bool, clock: Clock | None = None
+) -> Any:
+    """Watch a run and say what happens; the run, at its end.
+
+    Args:
+        patience: seconds for which a server that does not answer is asked again.
+        stuck_after: seconds after which the same obstacle ends the watching; the run is left as it is.
+
+    Raises:
+        UserError: where the run has been stuck for that long; it says by what.
+        Unavailable: where the server did not answer for longer than `patience`.
+    """
+    clock = clock or Clock()
+    watched = _Watched(server, run_id, stuck_after, show_logs, clock)
+    while True:
+        run = server.patient(lambda: server.runs.run_service_get_run(run_id), patience, clock.now, clock.sleep)
+        found = runs.steps(run)
+        over = run.state in runs.FINAL
+        watched.say_steps(found)
+        if show_logs:
+            watched.say_logs(run, found)
+        if over:
+            return run
+        watched.say_obstacles()
+        clock.sleep(LOOK)
+
+
+class _Watched:
+    """What was said of a run already."""
+
+    def __init__(self, server: Server, run_id: str, stuck_after: float, show_logs: bool, clock: Clock) -> None:
+        self._server, self._run_id, self._stuck_after, self._clock = server, run_id, stuck_after, clock
+        self._states: dict[str, str] = {}
+        self._tails: dict[str, logs.Tail] = {}
+        self._told: set[str] = set()  # steps whose log is said to its end
+        self._waiting: set[str] = set()  # steps that had not ended at the last look
+        self._compiled: dict[str, Any] | None = None
+        self._since: dict[str, float] = {}
+        self._looked = clock.now()
+
+    def say_steps(self, found: list[runs.Step]) -> None:
+        for step in found:
+            if step.words != self._states.get(step.name, "waits"):
+                took = f" ({duration(step.seconds)})" if step.state in ("SUCCEEDED", "FAILED") else ""
+                log(f"{step.name:<12} {step.words}{took}")
+            self._states[step.name] = step.words
+
+    def say_logs(self, run: Any, found: list[runs.Step]) -> None:
+        """New lines of the steps that run, and the rest of those that have ended since the last look."""
+        for step in found:
+            if step.name in self._told or step.state in ("", "PENDING"):
+                continue
+            ended = step.state != "RUNNING"
+            if not ended or step.name in self._waiting:
+                for line in self._tail(run, step).lines(ended):
+                    print(f"{step.name:>12} | {line}", flush=True)
+            if ended:
+                self._told.add(step.name)
+        self._waiting = {step.name for step in found if step.name not in self._told}
+
+    def _tail(self, run: Any, step: runs.Step) -> logs.Tail:
+        if self._compiled is None:
+            self._compiled = logs.of_version(self._server, run)
+        if step.name not in self._tails:
+            self._tails[step.name] = logs.Tail(self._server, self._run_id, logs.pods(step, self._compiled))
+        return self._tails[step.name]
+
+    def say_obstacles(self) -> None:
+        now = self._clock.now()
+        if now - self._looked < LOOK_AT_PODS:
+            return
+        self._looked = now
+        access = self._server.access
+        there = obstacles.look(access.pods_in, access.context, self._run_id)
+        self._since = {what: self._since.get(what, now) for what in there}
+        for what, since in self._since.items():
+            if since == now:
+                log(what)
+            elif now - since >= self._stuck_after:
+                raise UserError(
+                    f"the run has been stuck for {duration(now - since)}: {what}. It is left as it is; follow it again "
+                    f"with `status --follow {self._run_id}`, or end it with `cancel {self._run_id}`"
+                )

@@ -1,0 +1,116 @@
+"""What a step's pod wrote, through KFP: from the pod while it is there, from KFP's archive after that.
+
+KFP gives logs by the name of a pod, and no names of pods. Argo makes a pod's name of the workflow's, the template's and
+a hash (FNV-1a, 32 bits) of the node's path in the graph, and KFP's compiler makes the template's of the pod's labels
+and retries. Both are as in the sources of KFP 2.17 and Argo 4.0, and the hash is held against the id that KFP does
+give: where they do not agree there is no log, and nothing else breaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.errors import Unavailable
+from pipelines.remote.runs import Step, task_name
+from pipelines.remote.server import Missing, Server
+
+#: KFP answers 200 before it looks for the log, and then sends this.
+_FAILED = '{"error_message"'
+_MOST_TRIES = 11
+
+
+def of_version(server: Server, run: Any) -> dict[str, Any]:
+    """The compiled pipeline that a run was made of, its platform spec beside its pipeline spec."""
+    reference = run.pipeline_version_reference
+    if reference is None:
+        return dict(run.pipeline_spec or {})
+    found = server.pipelines.pipeline_service_get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id)
+    return dict(found.pipeline_spec or {})
+
+
+def pods(step: Step, compiled: Mapping[str, Any]) -> list[str]:
+    """Names that the pods of a step's tries have, the first try first; none where they are not known."""
+    children = (step.detail.child_tasks if step.detail is not None else None) or []
+    if not children or not children[0].pod_name:
+        return []
+    workflow, _, given = children[0].pod_name.rpartition("-")
+    task = task_name(step.name)
+    path = next(
+        (p for p in (f"{workflow}.root.{task}.executor", f"{workflow}.root.exit-handler-1.{task}.executor")
+         if str(_fnv(p)) == given), None
+    )  # fmt: skip
+    if path is None:
+        return []
+    template, retried = _template(task, compiled)
+    paths = [f"{path}({number})" for number in range(_MOST_TRIES)] if retried else [path]
+    return [f"{workflow}-{template}-{_fnv(p)}" for p in paths]
+
+
+def read(server: Server, run_id: str, pod: str) -> str | None:
+    """What a pod has written so far; None where there is no such pod, or it has not begun."""
+    try:
+        text = server.text(f"/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log")
+    except (Missing, Unavailable):
+        return None
+    return None if text.startswith(_FAILED) else text
+
+
+def whole(server: Server, run: Any, step: Step, compiled: Mapping[str, Any]) -> str | None:
+    """The log of a step's last try; None where KFP has none."""
+    last = None
+    for pod in pods(step, compiled):
+        text = read(server, run.run_id, pod)
+        if text is None:
+            break
+        last = text
+    return last
+
+
+class Tail:
+    """New lines of one step's log, each time it is asked."""
+
+    def __init__(self, server: Server, run_id: str, names: list[str]) -> None:
+        self._server, self._run_id, self._names = server, run_id, names
+        self._try, self._shown = 0, 0
+
+    def lines(self, ended: bool) -> list[str]:
+        """Whole lines that were not given yet; once the step has `ended` the last one, too."""
+        found: list[str] = []
+        while self._try < len(self._names):
+            text = read(self._server, self._run_id, self._names[self._try])
+            if text is None:
+                break
+            found += self._new(text, ended)
+            following = self._names[self._try + 1 : self._try + 2]
+            if not following or read(self._server, self._run_id, following[0]) is None:
+                break
+            self._try, self._shown = self._try + 1, 0
+        return found
+
+    def _new(self, text: str, ended: bool) -> list[str]:
+        end = len(text) if ended else text.rfind("\n") + 1
+        new, self._shown = text[self._shown : end], max(self._shown, end)
+        return new.splitlines()
+
+
+def _template(task: str, compiled: Mapping[str, Any]) -> tuple[str, bool]:
+    """The name of the template of a task's pod, and whether it is tried again."""
+    spec = compiled.get("pipeline_spec", compiled)
+    platform = compiled.get("platform_spec", {}).get("platforms", {}).get("kubernetes", {})
+    metadata = platform.get("deploymentSpec", {}).get("executors", {}).get(f"exec-{task}", {}).get("podMetadata")
+    tasks = spec.get("root", {}).get("dag", {}).get("tasks", {})
+    for component in spec.get("components", {}).values():
+        tasks = {**component.get("dag", {}).get("tasks", {}), **tasks}
+    retried = "retryPolicy" in tasks.get(task, {})
+    name = f"{'retry-' if retried else ''}system-container-impl"
+    if metadata is not None:
+        name = f"metadata-{len(metadata.get('annotations', {}))}-{len(metadata.get('labels', {}))}-{name}"
+    return name, retried
+
+
+def _fnv(text: str) -> int:
+    value = 0x811C9DC5
+    for byte in text.encode():
+        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
+    return value

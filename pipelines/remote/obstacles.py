@@ -1,0 +1,69 @@
+"""What keeps a run's pods from running: KFP's API does not say, Kubernetes does.
+
+Read with the user's kubectl, where there is one that may: an image that cannot be pulled, a resource that no node has
+to spare, a quota, a secret that is not there. Where there is none, nothing is found and nothing is said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipelines.remote import kubectl
+
+_PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
+_CONFIG = ("CreateContainerConfigError", "CreateContainerError")
+_NODE_NAME = "workflows.argoproj.io/node-name"
+
+
+def look(namespace: str, context: str | None, run_id: str) -> list[str]:
+    """One message for each thing that holds up a run, with what to do about it."""
+    found = kubectl.get(
+        context, "pods,workflows.argoproj.io", "--namespace", namespace, "--selector", f"pipeline/runid={run_id}"
+    )
+    return sorted(set(of(found))) if found is not None else []
+
+
+def of(listing: Mapping[str, Any]) -> Iterator[str]:
+    """The messages for a list of pods and workflows, as kubectl gives it."""
+    for item in listing.get("items", []):
+        if item.get("kind") == "Pod":
+            yield from _of_pod(item)
+        elif item.get("kind") == "Workflow":
+            for node in (item.get("status", {}).get("nodes") or {}).values():
+                if node.get("phase") in ("Pending", "Error", "Failed") and "exceeded quota" in node.get("message", ""):
+                    yield f"{_step(node.get('name', ''))}: a quota of the namespace is used up: {node['message']}"
+
+
+def _of_pod(pod: Mapping[str, Any]) -> Iterator[str]:
+    step = _step(pod.get("metadata", {}).get("annotations", {}).get(_NODE_NAME, ""))
+    status = pod.get("status", {})
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            yield f"{step}: {_unschedulable(condition.get('message', ''))}"
+    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        waiting = container.get("state", {}).get("waiting") or {}
+        ended = container.get("state", {}).get("terminated") or {}
+        if waiting.get("reason") in _PULL:
+            yield (
+                f"{step}: the image {container.get('image')} cannot be pulled ({waiting['reason']}); push it, or "
+                "correct the profile's images and pull_secrets"
+            )
+        elif waiting.get("reason") in _CONFIG:
+            yield f"{step}: {waiting.get('message', waiting['reason'])}; k8s/README.md says what must be there"
+        elif ended.get("reason") == "OOMKilled":
+            yield f"{step}: was ended for using more memory than the profile allows; raise steps.{step}.memory"
+
+
+def _unschedulable(message: str) -> str:
+    short = sorted(set(re.findall(r"Insufficient ([\w./-]+?)(?=[.,\s]|$)", message)))
+    if short:
+        return f"waits: no node has enough {' or '.join(short)} to spare ({message})"
+    return f"waits: no node will have it; look at the profile's node_selector and tolerations ({message})"
+
+
+def _step(path: str) -> str:
+    """``…root.select-best.executor(0)`` → ``select_best``."""
+    parts = [part for part in path.split(".")[1:] if not part.startswith(("executor", "root", "exit-handler"))]
+    return parts[-1].replace("-", "_") if parts else "a pod"

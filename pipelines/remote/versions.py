@@ -1,0 +1,116 @@
+"""The compiled pipeline on the server: uploaded once, and found again by what it holds.
+
+A version is named by a digest of the compiled pipeline. Its parameters default to the project's own settings, whatever
+a run is given, so that runs with different settings share a version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import kfp_server_api
+
+from pipelines.cluster.profile import Profile
+from pipelines.config import PipelineConfig
+from pipelines.pipeline import NAME
+from pipelines.remote.server import Conflict, Server
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the pipeline on a server."""
+
+    pipeline_id: str
+    version_id: str
+    name: str
+    new: bool = False  #: uploaded just now
+
+    @property
+    def reference(self) -> Any:
+        """As runs and schedules name it."""
+        return kfp_server_api.V2beta1PipelineVersionReference(
+            pipeline_id=self.pipeline_id, pipeline_version_id=self.version_id
+        )
+
+
+def compiled(profile: Profile) -> str:
+    """The pipeline for a cluster as YAML, the same bytes each time."""
+    from kfp import compiler
+
+    from pipelines.pipeline import make_pipeline
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(make_pipeline(PipelineConfig(), profile=profile), str(path))
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    # kfp writes the comments at its head in another order each time.
+    return "".join(line for line in lines if not line.startswith("#"))
+
+
+def name_of(text: str) -> str:
+    """What the version of a compiled pipeline is called: valid as the name of a Kubernetes object, too."""
+    return f"{NAME}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def find(server: Server, text: str) -> Version | None:
+    """The version that holds this compiled pipeline; None where it was not uploaded yet."""
+    name, pipeline_id = name_of(text), _pipeline(server)
+    if pipeline_id is None:
+        return None
+    answer = server.pipelines.pipeline_service_list_pipeline_versions(pipeline_id, filter=named(name))
+    for found in answer.pipeline_versions or []:
+        return Version(pipeline_id, found.pipeline_version_id, name)
+    return None
+
+
+def upload(server: Server, text: str) -> Version:
+    """As `find`, uploaded first where it is not there."""
+    found = find(server, text)
+    if found is not None:
+        return found
+    name, pipeline_id = name_of(text), _pipeline(server)
+    if pipeline_id is None:
+        pipeline_id = _create(server)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        path.write_text(text, encoding="utf-8")
+        try:
+            made = server.uploads.upload_pipeline_version(str(path), name=name, pipelineid=pipeline_id)
+        except Conflict:
+            # Somebody else uploads the same.
+            found = find(server, text)
+            if found is None:
+                raise
+            return found
+    return Version(pipeline_id, made.pipeline_version_id, name, new=True)
+
+
+def named(name: str) -> str:
+    """KFP's filter for what is displayed under a name."""
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]})
+
+
+def _pipeline(server: Server) -> str | None:
+    answer = server.pipelines.pipeline_service_list_pipelines(namespace=server.namespace or "", filter=named(NAME))
+    for found in answer.pipelines or []:
+        return str(found.pipeline_id)
+    return None
+
+
+def _create(server: Server) -> str:
+    wanted = kfp_server_api.V2beta1Pipeline(
+        name=NAME, display_name=NAME, namespace=server.namespace,
+        description="Fine-tunes Stable Diffusion on defect crops and publishes the best checkpoint.",
+    )  # fmt: skip
+    try:
+        return str(server.pipelines.pipeline_service_create_pipeline(wanted).pipeline_id)
+    except Conflict:
+        found = _pipeline(server)
+        if found is None:
+            raise
+        return found

@@ -1,0 +1,71 @@
+"""A server for each test, and an environment that says nothing of another one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.cluster import profile as profiles
+from pipelines.remote import access, follow, versions
+from pipelines.remote.access import Access
+from pipelines.remote.server import Server
+from tests.pipelines.remote.kfp_server import KfpServer
+
+#: Settings that a cluster can use; nobody looks into these places.
+SETTINGS = (
+    "--set=store=s3://bucket", "--set=dataset=s3://bucket/datasets/boards",
+    "--set=base_model=s3://bucket/base-models/sd15", "--set=model_name=boards",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(("KF_PIPELINES_", "KFP_", "STORE_", "AWS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(access, "CONTEXT", tmp_path / "context.json")
+    monkeypatch.setattr(follow, "LOOK", 0.0)
+
+
+@pytest.fixture
+def kfp() -> Iterator[KfpServer]:
+    with KfpServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(kfp: KfpServer) -> Server:
+    return Server(Access(host=kfp.url), kfp.url)
+
+
+@pytest.fixture(scope="session")
+def compiled() -> str:
+    """The pipeline for the kind profile."""
+    return versions.compiled(profiles.load("kind"))
+
+
+@pytest.fixture
+def quick(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that do not compile the pipeline anew each time."""
+    made = {profiles.load("kind").model_dump_json(): compiled}
+    real = versions.compiled
+    monkeypatch.setattr(versions, "compiled", lambda profile: made.get(profile.model_dump_json()) or real(profile))
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """A function that puts a kubectl on the PATH which is the shell script given; it is the only program there."""
+
+    def put(script: str) -> Path:
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        path = folder / "kubectl"
+        path.write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n", encoding="utf-8")
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder))
+        return path
+
+    return put
