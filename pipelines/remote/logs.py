@@ -81,9 +81,10 @@ class Tail:
             text = read(self._server, self._run_id, self._names[self._try])
             if text is None:
                 break
-            found += self._new(text, ended)
             following = self._names[self._try + 1 : self._try + 2]
-            if not following or read(self._server, self._run_id, following[0]) is None:
+            tried_again = bool(following) and read(self._server, self._run_id, following[0]) is not None
+            found += self._new(text, ended or tried_again)
+            if not tried_again:
                 break
             self._try, self._shown = self._try + 1, 0
         return found

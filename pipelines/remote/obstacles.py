@@ -57,7 +57,7 @@ def _of_pod(pod: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unschedulable(message: str) -> str:
-    short = sorted(set(re.findall(r"Insufficient ([\w./-]+?)(?=[.,\s]|$)", message)))
+    short = sorted({found.rstrip(".") for found in re.findall(r"Insufficient ([\w./-]+)", message)})
     if short:
         return f"waits: no node has enough {' or '.join(short)} to spare ({message})"
     return f"waits: no node will have it; look at the profile's node_selector and tolerations ({message})"

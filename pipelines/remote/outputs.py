@@ -79,7 +79,14 @@ def _made_with(record: ModelRecord, parameters: Mapping[str, Any]) -> bool:
         return False
     for step in ("train", "evaluate", "convert"):
         given, made = parameters[f"{step}_settings"], record.settings.get(step)
-        # A setting that is null is left out of a run's parameters; numbers come back as floats, which compare equal.
-        if made is not None and {k: v for k, v in made.items() if v is not None} != dict(given):
+        # Numbers come back from KFP as floats, which compare equal.
+        if made is not None and _without_nulls(made) != given:
             return False
     return True
+
+
+def _without_nulls(data: Any) -> Any:
+    """As settings are given to a run, whose parameters cannot hold null."""
+    if isinstance(data, Mapping):
+        return {key: _without_nulls(value) for key, value in data.items() if value is not None}
+    return data

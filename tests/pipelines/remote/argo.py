@@ -10,8 +10,7 @@ from components import images
 WORKFLOW = "defect-diffusion-x7k2p"
 NEVER = "1970-01-01T00:00:00Z"
 
-#: FNV-1a of ``<WORKFLOW>.root.<task>.executor``, and of ``….executor(0)`` and ``(1)`` where a step is tried again;
-#: computed with Go's hash/fnv would read the same.
+#: What becomes of a run before the next look at it.
 Scene = Callable[[dict[str, Any]], None]
 
 

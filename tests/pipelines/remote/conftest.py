@@ -44,15 +44,24 @@ def server(kfp: KfpServer) -> Server:
 @pytest.fixture(scope="session")
 def compiled() -> str:
     """The pipeline for the kind profile."""
-    return versions.compiled(profiles.load("kind"))
+    return _compiled(profiles.load("kind"))
 
 
 @pytest.fixture
-def quick(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that do not compile the pipeline anew each time."""
-    made = {profiles.load("kind").model_dump_json(): compiled}
-    real = versions.compiled
-    monkeypatch.setattr(versions, "compiled", lambda profile: made.get(profile.model_dump_json()) or real(profile))
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that compile the same pipeline once."""
+    monkeypatch.setattr(versions, "compiled", _compiled)
+
+
+_made: dict[str, str] = {}
+_compile = versions.compiled
+
+
+def _compiled(profile: profiles.Profile) -> str:
+    key = profile.model_dump_json()
+    if key not in _made:
+        _made[key] = _compile(profile)
+    return _made[key]
 
 
 @pytest.fixture

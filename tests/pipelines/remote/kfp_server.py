@@ -256,6 +256,8 @@ class KfpServer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body are two writes; with Nagle's algorithm the second waits for 40 ms.
+    disable_nagle_algorithm = True
     kfp: KfpServer
 
     def do_GET(self) -> None:
