@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from components.storage.access import Access
+from pipelines.__main__ import parser
 from pipelines.cluster.placement import CA_FOLDER
 from tests.k8s.conftest import K8S, OVERLAYS, Manifest, named
 from tests.pipelines.golden import FOLDER as COMPILED
@@ -113,7 +114,8 @@ def test_a_private_authority_is_looked_for_where_the_pipeline_mounts_it() -> Non
 @pytest.mark.parametrize("profile", ["kind", "gpu"])
 def test_steps_accept_nothing_and_reach_only_what_is_listed(overlays: dict[str, list[Manifest]], profile: str) -> None:
     policies = {m["metadata"]["name"]: m["spec"] for m in overlays[profile] if m["kind"] == "NetworkPolicy"}
-    policies.pop("defect-diffusion-bucket", None)
+    for other in ("defect-diffusion-bucket", "defect-diffusion-gc"):
+        policies.pop(other, None)
     for pod in pods_of(profile):
         labels = pod["podMetadata"]["labels"].items()
         for name, policy in policies.items():
@@ -136,6 +138,31 @@ def test_the_account_may_do_what_runs_need_and_no_more(overlays: dict[str, list[
         assert "*" not in [*rule["apiGroups"], *rule["resources"]]
         if rule["resources"] in (["secrets"], ["configmaps"]):
             assert rule["resourceNames"], "by name alone"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_clean_up_is_a_command_that_there_is_and_has_what_it_needs(
+    overlays: dict[str, list[Manifest]], overlay: str
+) -> None:
+    job = named(overlays[overlay], "CronJob", "defect-diffusion-gc")["spec"]
+    assert job["suspend"] is True, "until an overlay names its image"
+    assert job["concurrencyPolicy"] == "Forbid"
+    pod = job["jobTemplate"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert container["command"] == ["python3", "-m", "pipelines"]
+    given = [one["configMapRef"]["name"] for one in container["envFrom"] if "configMapRef" in one]
+    data: dict[str, str] = {}
+    for name in given:
+        data |= named(overlays[overlay], "ConfigMap", name)["data"]
+    flags = parser().parse_args([re.sub(r"\$\((\w+)\)", lambda m: data[m[1]], arg) for arg in container["args"]])
+    assert (flags.command, flags.store) == ("gc", "s3://defect-diffusion")
+    assert Access.from_env("s3", {**data, "STORE_ACCESS_KEY_ID": "k", "STORE_SECRET_ACCESS_KEY": "s"}).endpoint
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    policy = named(overlays[overlay], "NetworkPolicy", "defect-diffusion-gc")["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    assert "ingress" not in policy
+    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {53, 443, 8333}
 
 
 def test_gpus_are_bounded_everywhere(overlays: dict[str, list[Manifest]]) -> None:

@@ -273,6 +273,9 @@ class _Handler(BaseHTTPRequestHandler):
                 status = 200
             except Refused as refused:
                 found, status = {"code": 3, "message": refused.message, "error": refused.message}, refused.status
+            except Exception as defect:
+                # Of this server: not as a 500, which would be asked again.
+                found, status = {"message": f"the tests' server: {defect!r}"}, 400
             for watch in self.kfp.watchers:
                 watch()
         if isinstance(found, str):
@@ -320,7 +323,7 @@ def dies_after(handler: _Handler) -> bool:
     """The request is served, and its answer is lost."""
     length = int(handler.headers.get("Content-Length") or 0)
     assert length == 0 or handler.command == "POST"
-    handler.answer = lambda *_, **__: drop(handler)  # type: ignore[method-assign]
+    handler.answer = lambda *_, **__: drop(handler)  # type: ignore[method-assign,assignment]
     return False
 
 
@@ -362,7 +365,9 @@ def _uploaded(body: bytes, content_type: str) -> str:
     """The one file in a multipart body, whose field KFP calls ``uploadfile``."""
     head = f"Content-Type: {content_type}\r\n\r\n".encode()
     message = email.parser.BytesParser(policy=email.policy.default).parsebytes(head + body)
-    (part,) = message.iter_parts()  # type: ignore[attr-defined]
+    (part,) = message.iter_parts()
     if part.get_param("name", header="content-disposition") != "uploadfile":
         raise Refused(400, "Failed to read pipeline from file")
-    return str(part.get_payload(decode=True).decode())
+    data = part.get_payload(decode=True)
+    assert isinstance(data, bytes)
+    return data.decode()

@@ -98,7 +98,7 @@ def test_a_runs_model_and_pages_are_fetched(
 
 def test_no_other_runs_model_is_taken_for_this_ones(home: Store, tmp_path: Path) -> None:
     publish(home, tmp_path, settings(home), -1)
-    for change in ("dataset=s3://other/data", "base_model=s3://other/base", "train.seed=9", "convert.dtype=float32"):
+    for change in ("dataset=s3://other/data", "base_model=s3://other/base", "train.seed=9", "convert.dtype=fp32"):
         with pytest.raises(UserError, match="no version was made with this run's data set, base model and settings"):
             outputs.version_of(home, arguments(settings(home, change)), ENDED)
     with pytest.raises(UserError, match="no version was made"):
