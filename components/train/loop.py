@@ -69,6 +69,7 @@ class Trainer:
         self.text = self._embed_all()
         self.alphas = base.noise.alphas_cumprod.to(self.device)
         self.done = 0
+        self._room: dict[str, torch.Tensor] = {}  # of the latest snapshot
         self.data_seconds = 0.0  #: spent on drawing batches
 
     def _token_ids(self) -> torch.Tensor:
@@ -188,7 +189,10 @@ class Trainer:
         }
 
     def snapshot(self, publish: bool, save: bool) -> Snapshot:
-        """Copies of what is to be published of this step, the average where there is one, and of the state."""
+        """Copies of what is to be published of this step, the average where there is one, and of the state.
+
+        They take the place of the snapshot before: take one when that is done with.
+        """
         held: dict[str, Any] = {"done": self.done}
         if save or self.ema is None:
             held["models"] = self.trained()
@@ -199,7 +203,7 @@ class Trainer:
             held["optimizer"] = self.optimizer.state_dict()
             held["scheduler"] = self.scheduler.state_dict()
             held["scaler"] = scaler.state_dict() if scaler is not None else None
-        copy = packed(held)
+        copy = packed(held, self._room)
         weights = None
         if publish:
             views = unpacked(copy)
