@@ -60,14 +60,12 @@ def describe(config: PipelineConfig, workdir: Path) -> str:
 
 def overview(config: PipelineConfig, about_images: Sequence[str]) -> list[str]:
     """What a run does wherever it runs, a line each; `about_images` go below the data set."""
-    train = config.train
-    batch = train.train_batch_size * train.gradient_accumulation_steps
     return [
         f"model        {config.model_name}",
         f"images       {config.dataset}",
         *(f"             {line}" for line in about_images),
         f"base model   {config.base_model}",
-        f"training     {_length(config)} of {batch} crops at {config.crop.resolution} px",
+        f"training     {_length(config)} of {config.train.batch} crops at {config.crop.resolution} px",
         f"checkpoints  {_checkpoints(config)} and the base, each measured on {config.evaluate.images_per_class} images "
         "a class",
     ]
@@ -100,8 +98,7 @@ def _checkpoints(config: PipelineConfig) -> int:
 
 
 def _images_trained(config: PipelineConfig) -> int:
-    train = config.train
-    return train.max_train_steps * train.train_batch_size * train.gradient_accumulation_steps
+    return config.train.max_train_steps * config.train.batch
 
 
 def _sample_steps(config: PipelineConfig, classes: int) -> int:

@@ -31,7 +31,7 @@ _LAST_LINES = 30
 def submit(flags: argparse.Namespace, config: PipelineConfig, profile: Profile) -> int:
     """Start a run and follow it to its end."""
     parameters = _checked(config)
-    text = versions.compiled(profile)
+    text = versions.compiled(config, profile)
     with connected(access.from_flags(flags)) as server:
         if flags.plan:
             found = versions.find(server, text)
@@ -119,7 +119,7 @@ def create_schedule(flags: argparse.Namespace, config: PipelineConfig, profile: 
     """Make a schedule, or replace it."""
     parameters = _checked(config)
     times, note = cron.for_kfp(flags.cron)
-    text = versions.compiled(profile)
+    text = versions.compiled(config, profile)
     name = flags.schedule or config.model_name
     with connected(access.from_flags(flags)) as server:
         version = versions.upload(server, text)

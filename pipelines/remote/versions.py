@@ -15,6 +15,7 @@ from typing import Any
 
 import kfp_server_api
 
+from components.train.config import TrainConfig
 from pipelines.cluster.profile import Profile
 from pipelines.config import PipelineConfig
 from pipelines.pipeline import NAME
@@ -38,15 +39,21 @@ class Version:
         )
 
 
-def compiled(profile: Profile) -> str:
-    """The pipeline for a cluster as YAML, the same bytes each time."""
+def compiled(config: PipelineConfig, profile: Profile) -> str:
+    """The pipeline for a cluster as YAML, the same bytes each time.
+
+    Raises:
+        UserError: where the profile does not go with the settings.
+    """
     from kfp import compiler
 
     from pipelines.pipeline import make_pipeline
 
+    # What the profile's devices must agree with stays; all else is the project's own.
+    neutral = PipelineConfig(train=TrainConfig(num_processes=config.train.num_processes))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
-        compiler.Compiler().compile(make_pipeline(PipelineConfig(), profile=profile), str(path))
+        compiler.Compiler().compile(make_pipeline(neutral, profile=profile), str(path))
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     # kfp writes the comments at its head in another order each time.
     return "".join(line for line in lines if not line.startswith("#"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cluster import profile as profiles
+from pipelines.config import PipelineConfig
 from pipelines.remote import access, follow, versions
 from pipelines.remote.access import Access
 from pipelines.remote.server import Server
@@ -44,7 +45,7 @@ def server(kfp: KfpServer) -> Server:
 @pytest.fixture(scope="session")
 def compiled() -> str:
     """The pipeline for the kind profile."""
-    return _compiled(profiles.load("kind"))
+    return _compiled(PipelineConfig(), profiles.load("kind"))
 
 
 @pytest.fixture
@@ -57,10 +58,10 @@ _made: dict[str, str] = {}
 _compile = versions.compiled
 
 
-def _compiled(profile: profiles.Profile) -> str:
-    key = profile.model_dump_json()
+def _compiled(config: PipelineConfig, profile: profiles.Profile) -> str:
+    key = f"{config.train.num_processes} {profile.model_dump_json()}"
     if key not in _made:
-        _made[key] = _compile(profile)
+        _made[key] = _compile(config, profile)
     return _made[key]
 
 

@@ -15,7 +15,7 @@ from components import images
 from components.errors import Unavailable, UserError
 from pipelines.__main__ import main
 from pipelines.cluster import profile as profiles
-from pipelines.config import load
+from pipelines.config import PipelineConfig, load
 from pipelines.pipeline import arguments
 from pipelines.remote import follow, forecast, logs, runs, versions
 from pipelines.remote.server import Server
@@ -88,14 +88,14 @@ def test_the_version_is_named_by_its_content_and_uploaded_once(
         load("quickstart").train.seed, 7,
     ]  # fmt: skip
     assert sum("upload_version" in request for request in kfp.requests) == 1
-    other = versions.compiled(profiles.load("gpu", REFERENCES))
+    other = versions.compiled(PipelineConfig(), profiles.load("gpu", REFERENCES))
     assert versions.name_of(other) != versions.name_of(compiled)
     assert re.fullmatch(r"[a-z0-9-]{1,63}", versions.name_of(other)), "a name that Kubernetes takes, too"
 
 
 def test_what_was_compiled_twice_is_the_same(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert versions.compiled(profiles.load("kind")) == compiled
+    assert versions.compiled(PipelineConfig(), profiles.load("kind")) == compiled
 
 
 def test_a_run_that_fails_has_a_status_of_its_own_and_shows_why(
