@@ -27,7 +27,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requi
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan compile settings generate push datasets models gc test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate gpu-check lint format lock study clean golden
+.PHONY: help run plan compile submit kind-up kind-run kind-down settings generate push datasets models gc test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate gpu-check lint format lock study clean golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,18 @@ plan: $(VENV)/.installed ## say what `make run` would do
 compile: $(VENV)/.installed ## write the pipeline to pipeline.yaml: for PROFILE=kind, or PROFILE=gpu PUSHED=images.yaml
 	@$(BIN)/python -m pipelines compile $(SETTINGS) $(if $(PROFILE),--profile '$(PROFILE)') \
 		$(if $(PUSHED),--images '$(PUSHED)')
+
+submit: $(VENV)/.installed ## run the pipeline on a cluster and follow it: PROFILE=gpu PUSHED=images.yaml FLAGS='--host URL'
+	@$(BIN)/python -m pipelines submit $(SETTINGS) --profile '$(PROFILE)' $(if $(PUSHED),--images '$(PUSHED)') $(FLAGS)
+
+kind-up: $(VENV)/.installed ## a kind cluster here, with Kubeflow Pipelines and all that the pipeline needs
+	@PYTHON='$(BIN)/python' k8s/kind/up.sh
+
+kind-run: $(VENV)/.installed ## run the quickstart on the kind cluster, follow it, fetch what it made
+	@PYTHON='$(BIN)/python' k8s/kind/run.sh
+
+kind-down: ## delete the kind cluster and its store
+	@k8s/kind/down.sh
 
 study: $(VENV)/.installed ## the run with SEEDS='0 1 2'; a table and a picture to OUTPUT=folder
 	@$(BIN)/python -m pipelines study --workdir '$(WORKDIR)' $(SETTINGS) --seeds $(SEEDS) --output '$(OUTPUT)'

@@ -1,5 +1,6 @@
 """The command line: ``python -m pipelines run``, ``study``, ``generate``, ``dataset``, ``models``, ``gc``, ``compile``
-and ``settings``; for a cluster ``submit``, ``status``, ``logs``, ``cancel``, ``outputs`` and ``schedule``.
+and ``settings``; for a cluster ``submit``, ``status``, ``logs``, ``cancel``, ``outputs``, ``schedule`` and
+``mirror-list``.
 
 Exit status: 0 done; 2 something in the input is wrong, and the message says what; 3 a run on a cluster failed or was
 cancelled; 75 a service did not answer, try again; 130 interrupted; 1 a defect of this program.
@@ -15,6 +16,7 @@ from pathlib import Path
 from components.errors import Unavailable, UserError
 from pipelines import datasets
 from pipelines.cleanup import command as cleanup
+from pipelines.cluster import mirror_list
 from pipelines.generation import flags as generation
 from pipelines.models import command as models
 from pipelines.remote import flags as remote
@@ -97,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     remote.add_parsers(commands, settings)
+    mirror_list.add_parser(commands, settings)
     commands.add_parser(
         "settings", parents=[settings], allow_abbrev=False, help="list every setting with its value and meaning"
     )
@@ -109,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from pipelines import commands
 
-        return int(getattr(commands, flags.command)(flags))
+        return int(getattr(commands, flags.command.replace("-", "_"))(flags))
     except (UserError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status

@@ -155,6 +155,14 @@ def schedule(flags: argparse.Namespace) -> int:
     return command.change_schedule(flags)
 
 
+def mirror_list(flags: argparse.Namespace) -> int:
+    """List what a cluster without internet needs."""
+    from pipelines.cluster import mirror_list as listing
+
+    print("\n".join(listing.mirror_list(settings_of(flags), _cluster(flags), flags.only)))
+    return 0
+
+
 def _stopped(failure: StepFailed) -> int:
     log(f"stopped: {failure.run.step} failed; what it said is above")
     # 2 and 75 mean the same in every process; anything else is a defect or a killed process.

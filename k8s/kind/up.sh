@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# A kind cluster with Kubeflow Pipelines and what this project needs beside it. Run again, it goes on where it was.
+cd "${BASH_SOURCE[0]%/*}/../.."
+. k8s/kind/common.sh
+
+need docker kind kubectl git
+docker info >/dev/null 2>&1 || fail "Docker does not answer: start it, or add yourself to the group docker"
+
+images=$("$PYTHON" -m pipelines mirror-list images --profile kind)
+for image in $images; do
+  docker image inspect "$image" >/dev/null 2>&1 || missing=yes
+done
+if [ "${missing:-no}" = yes ]; then
+  make images
+fi
+
+if kind get clusters 2>/dev/null | grep -qx "$CLUSTER"; then
+  echo "the cluster $CLUSTER is there"
+else
+  kind create cluster --name "$CLUSTER" --config k8s/kind/cluster.yaml --wait 5m
+fi
+for image in $images; do
+  kind load docker-image --name "$CLUSTER" "$image"
+done
+
+echo "Kubeflow Pipelines is fetched and started: some minutes"
+in_cluster apply -k k8s/overlays/kind/kfp-cluster
+in_cluster wait crd/applications.app.k8s.io --for condition=established --timeout=60s
+in_cluster apply -k k8s/overlays/kind/kfp
+if [ ! -e k8s/overlays/kind/store.env ]; then
+  key=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
+  (umask 077 && printf 'STORE_ACCESS_KEY_ID=defect-diffusion\nSTORE_SECRET_ACCESS_KEY=%s\n' "$key" \
+    >k8s/overlays/kind/store.env)
+fi
+in_cluster apply -k k8s/overlays/kind
+in_cluster -n kubeflow wait deployment --all --for condition=Available --timeout=20m
+in_cluster -n kubeflow wait job/defect-diffusion-bucket --for condition=complete --timeout=15m
+
+echo "Kubeflow Pipelines is at $URL; make kind-run submits the quickstart to it"
