@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from components import runtime
 from components.images import STEPS
 
+#: What a cluster runs beside the steps.
+_BESIDE = ("notify",)
 #: Step and flag → module and function that serve in the step's place where the flag is given: work without a pipeline.
 _ALONE = {("evaluate", "--images"): ("components.evaluate.folders", "compare")}
 
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{__doc__}\nsteps: {', '.join(STEPS)}\n\npython -m components <step> --help shows a step's flags")
         return 0
     name, rest = arguments[0], arguments[1:]
-    if name not in STEPS:
+    if name not in (*STEPS, *_BESIDE):
         print(f"error: there is no step {name!r}; the steps are {', '.join(STEPS)}", file=sys.stderr)
         return 2
     runtime.quiet_environment()

@@ -16,7 +16,6 @@ from pathlib import Path
 from components.errors import Unavailable, UserError
 from pipelines import datasets
 from pipelines.cleanup import command as cleanup
-from pipelines.cluster import mirror_list
 from pipelines.generation import flags as generation
 from pipelines.models import command as models
 from pipelines.remote import flags as remote
@@ -99,7 +98,6 @@ def parser() -> argparse.ArgumentParser:
     )
 
     remote.add_parsers(commands, settings)
-    mirror_list.add_parser(commands, settings)
     commands.add_parser(
         "settings", parents=[settings], allow_abbrev=False, help="list every setting with its value and meaning"
     )

@@ -7,6 +7,8 @@ profile says of each step's pod.
 No postponed annotations in this file: kfp reads them as types.
 """
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ from components import images
 from components.convert.component import convert
 from components.crop.component import crop
 from components.evaluate.component import evaluate
+from components.notify.component import notify
 from components.select_best.component import select_best
 from components.snapshot.component import snapshot
 from components.train.component import train
@@ -53,12 +56,6 @@ def make_pipeline(
         placement.check_processes(config.train.num_processes, profile)
         image = profile.images.reference
 
-    @dsl.pipeline(
-        pipeline_config=placement.of_runs(profile) if profile is not None else None,
-        name=NAME,
-        description="Fine-tunes Stable Diffusion on defect crops, measures every checkpoint on held-out crops, "
-        "and publishes the best one as a single file.",
-    )
     def defect_diffusion(
         dataset: str = defaults["dataset"],
         base_model: str = defaults["base_model"],
@@ -120,7 +117,40 @@ def make_pipeline(
             model=published.outputs["model"],
         )
 
-    return defect_diffusion
+    return dsl.pipeline(
+        pipeline_config=placement.of_runs(profile) if profile is not None else None,
+        name=NAME,
+        description="Fine-tunes Stable Diffusion on defect crops, measures every checkpoint on held-out crops, "
+        "and publishes the best one as a single file.",
+    )(_telling(defect_diffusion, profile))
+
+
+def _telling(graph: Callable[..., Outputs], profile: Profile | None) -> Callable[..., Any]:
+    """The graph, and people told in the end where the profile asks for it.
+
+    kfp takes no outputs of a pipeline out of an exit handler: such a graph has none.
+    """
+    if profile is None or profile.notify is None:
+        return graph
+    from pipelines.cluster import placement
+
+    told = profile.notify
+
+    @functools.wraps(graph)
+    def telling(*given: Any) -> None:
+        last = notify(
+            run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+            page=told.page,
+            only_failures=told.only_failures,
+        )
+        placement.place_notification(last, told, profile)
+        with dsl.ExitHandler(last):
+            graph(*given)
+
+    signed: Any = telling
+    signed.__signature__ = inspect.signature(graph).replace(return_annotation=inspect.Signature.empty)
+    return signed
 
 
 def arguments(config: PipelineConfig) -> dict[str, Any]:

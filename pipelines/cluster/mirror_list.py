@@ -1,4 +1,4 @@
-"""The ``mirror-list`` command: what a cluster without internet must be given, a line each.
+"""What a cluster without internet must be given, a line each.
 
 Images of the steps and of what runs beside them, and the weights that the settings name. Not covered: the images of
 Kubeflow Pipelines itself, which its own manifests name (k8s/README.md).
@@ -6,7 +6,6 @@ Kubeflow Pipelines itself, which its own manifests name (k8s/README.md).
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,6 @@ from pipelines.cluster.profile import Profile
 from pipelines.config import PipelineConfig
 
 _K8S = Path(__file__).parent.parent.parent / "k8s"
-
-
-def add_parser(commands: Any, settings: argparse.ArgumentParser) -> None:
-    """Add the command to the command line's; `settings` are the flags of a run's settings."""
-    made = commands.add_parser(
-        "mirror-list", parents=[settings], allow_abbrev=False,
-        help="list the images and weights that a cluster without internet needs",
-        description="List what a cluster without internet must be given: images, and the weights that the settings "
-        "name. With one of the two named, bare, for scripts.",
-    )  # fmt: skip
-    made.add_argument("only", nargs="?", choices=("images", "weights"), help="one of the two, and no headings")
-    made.add_argument("--profile", required=True, metavar="FILE", help="the cluster's profile, as for compile")
-    made.add_argument("--images", type=Path, metavar="FILE", help="the images as they were pushed, as for compile")
 
 
 def mirror_list(config: PipelineConfig, profile: Profile, only: str | None) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kfp import dsl, kubernetes
 
 from components.errors import UserError
-from pipelines.cluster.profile import PART_OF, Profile, StepProfile, Store
+from pipelines.cluster.profile import PART_OF, Notify, Profile, StepProfile, Store
 
 if TYPE_CHECKING:
     from kfp.dsl import PipelineTask
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CA_FOLDER = "/etc/defect-diffusion/ca"
 
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+_NOTIFIED_WITHIN = 300
 
 
 def of_runs(profile: Profile) -> dsl.PipelineConfig:
@@ -41,11 +42,23 @@ def place(task: PipelineTask, step: str, profile: Profile) -> None:
     _store(task, profile.store)
     _volumes(task, own)
     _nodes(task, own)
-    _labels(task, profile, own)
+    if own.queue is not None:
+        kubernetes.add_pod_label(task, _QUEUE_LABEL, own.queue)
+    _every_pod(task, profile)
     kubernetes.set_timeout(task, own.timeout)
-    kubernetes.set_security_context(task, run_as_user=profile.user, run_as_group=profile.group, run_as_non_root=True)
-    if profile.images.pull_secrets:
-        kubernetes.set_image_pull_secrets(task, list(profile.images.pull_secrets))
+
+
+def place_notification(task: PipelineTask, notify: Notify, profile: Profile) -> None:
+    """Apply the profile to the task that tells people how a run ended."""
+    task.set_caching_options(False)
+    task.set_container_image(profile.images.reference("select_best"))
+    task.set_cpu_request("50m")
+    task.set_memory_request("128Mi")
+    task.set_memory_limit("128Mi")
+    kubernetes.use_secret_as_env(task, notify.secret, _same("WEBHOOK_URL"))
+    kubernetes.empty_dir_mount(task, volume_name="tmp", mount_path="/tmp")
+    _every_pod(task, profile)
+    kubernetes.set_timeout(task, _NOTIFIED_WITHIN)
 
 
 def check_processes(processes: int, profile: Profile) -> None:
@@ -109,7 +122,9 @@ def _nodes(task: PipelineTask, own: StepProfile) -> None:
         kubernetes.add_toleration(task, **toleration.model_dump(exclude_none=True))
 
 
-def _labels(task: PipelineTask, profile: Profile, own: StepProfile) -> None:
-    queue = {_QUEUE_LABEL: own.queue} if own.queue is not None else {}
-    for key, value in {**profile.labels, **dict([PART_OF]), **queue}.items():
+def _every_pod(task: PipelineTask, profile: Profile) -> None:
+    for key, value in {**profile.labels, **dict([PART_OF])}.items():
         kubernetes.add_pod_label(task, key, value)
+    kubernetes.set_security_context(task, run_as_user=profile.user, run_as_group=profile.group, run_as_non_root=True)
+    if profile.images.pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(profile.images.pull_secrets))

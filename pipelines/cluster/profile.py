@@ -93,6 +93,14 @@ class Store(Settings):
     )
 
 
+class Notify(Settings):
+    """Who is told that a run has ended."""
+
+    secret: Name = Field(description="Secret with WEBHOOK_URL, the address of a webhook that takes a JSON `text`.")
+    only_failures: bool = Field(True, description="Say nothing of runs that succeeded.")
+    page: str = Field("", description="Address of KFP's pages, for a link to the run.")
+
+
 class Accelerator(Settings):
     """Devices of one kind."""
 
@@ -197,6 +205,7 @@ class Profile(Settings):
     group: int = Field(1000, ge=1, le=2**31 - 1, description="Group id of every step.")
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, description="More labels of every step's pod.")
     caching: bool = Field(True, description="Let KFP answer steps other than snapshot from its cache.")
+    notify: Notify | None = Field(None, description="Tell a webhook how runs end; not given: nobody is told.")
     deadline: Duration = Field(7 * 86400, description="A run that is not through by then is ended.")
     ttl_after_success: Duration = Field(86400, description="Pods of a good run are kept so long.")
     ttl_after_failure: Duration = Field(7 * 86400, description="Pods of a failed run are kept so long, for their logs.")

@@ -1,4 +1,4 @@
-"""The flags of ``submit``, ``status``, ``logs``, ``cancel``, ``outputs`` and ``schedule``."""
+"""The flags of ``submit``, ``status``, ``logs``, ``cancel``, ``outputs``, ``schedule`` and ``mirror-list``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def add_parsers(commands: Any, settings: argparse.ArgumentParser) -> None:
     experiment.add_argument(
         "--experiment", default=EXPERIMENT, metavar="NAME", help=f"of KFP, that runs are grouped in ({EXPERIMENT})"
     )
-    pipeline = _pipeline()
+    pipeline = _profile()
+    pipeline.add_argument(
+        "--service-account", default=ACCOUNT, metavar="NAME", help=f"that the run's pods have ({ACCOUNT})"
+    )
     watching = _watching()
     run = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     run.add_argument("run", nargs="?", metavar="RUN", help="a run's id (the newest run of the experiment)")
@@ -63,15 +66,13 @@ def add_parsers(commands: Any, settings: argparse.ArgumentParser) -> None:
         "--store", metavar="URI", help="the run's store, where it has another address from here (the run's own)"
     )
     _add_schedule(commands, settings, pipeline, experiment, server)
+    _add_mirror_list(commands, settings)
 
 
-def _pipeline() -> argparse.ArgumentParser:
+def _profile() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     made.add_argument("--profile", required=True, metavar="FILE", help="the cluster's profile, as for compile")
     made.add_argument("--images", type=Path, metavar="FILE", help="the images as they were pushed, as for compile")
-    made.add_argument(
-        "--service-account", default=ACCOUNT, metavar="NAME", help=f"that the run's pods have ({ACCOUNT})"
-    )
     return made
 
 
@@ -125,3 +126,15 @@ def _add_schedule(
     ):
         one = actions.add_parser(action, parents=[server], allow_abbrev=False, help=meaning)
         one.add_argument("schedule", metavar="NAME", help="the schedule's name")
+
+
+def _add_mirror_list(commands: Any, settings: argparse.ArgumentParser) -> None:
+    made = commands.add_parser(
+        "mirror-list",
+        parents=[settings, _profile()],
+        allow_abbrev=False,
+        help="list the images and weights that a cluster without internet needs",
+        description="List what a cluster without internet must be given: images, and the weights that the settings "
+        "name. With one of the two named, bare, for scripts.",
+    )
+    made.add_argument("only", nargs="?", choices=("images", "weights"), help="one of the two, and no headings")

@@ -23,6 +23,8 @@ SHARED = {
     if (path.suffix == ".py" or (path / "__init__.py").is_file())
     and path.stem not in (*images.STEPS, "__init__", "__main__")
 }
+#: The steps, and what a cluster's profile adds to them.
+COMPONENTS = (*images.STEPS, "notify")
 #: Libraries that a light step's image does not hold.
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "torchmetrics", "safetensors", "matplotlib", "kfp"}
 LIGHT_STEPS = ("snapshot", "crop", "select_best")
@@ -106,9 +108,9 @@ def test_help_loads_no_library_that_a_command_needs() -> None:
     assert not (HEAVY | {"minio", "numpy", "PIL", "pydantic"}) & set(done.stdout.splitlines()[-1].split())
 
 
-def test_every_folder_with_a_component_is_a_step() -> None:
+def test_every_folder_with_a_component_is_known() -> None:
     folders = {p.name for p in (ROOT / "components").iterdir() if (p / "component.py").is_file()}
-    assert folders == set(images.STEPS)
+    assert folders == set(COMPONENTS)
 
 
 def component_of(step: str) -> Any:
@@ -116,7 +118,7 @@ def component_of(step: str) -> Any:
     return getattr(module, step)
 
 
-@pytest.mark.parametrize("step", images.STEPS)
+@pytest.mark.parametrize("step", COMPONENTS)
 def test_a_components_signature_is_its_steps(step: str) -> None:
     signature = Signature.of(load(step))
     spec = component_of(step).component_spec
@@ -130,28 +132,28 @@ def test_a_components_signature_is_its_steps(step: str) -> None:
     for name, kind in signature.parameters.items():
         assert parameters[name].type.upper() in (kfp_types[kind].upper(), "STRING" if kind is str else ""), name
     for name in signature.settings:
-        assert parameters[name].type in ("Dict", "STRUCT", "JsonObject"), name
+        assert parameters[name].type in ("Dict", "STRUCT", "JsonObject", "PipelineTaskFinalStatus"), name
 
 
 def _is_artifact(type_: str) -> bool:
     return "@" in type_
 
 
-@pytest.mark.parametrize("step", images.STEPS)
+@pytest.mark.parametrize("step", COMPONENTS)
 def test_a_components_command_is_the_one_entry_point_with_one_argument(step: str) -> None:
     container = component_of(step).component_spec.implementation.container
     assert container.command == ["python3", "-m", "components", step]
     assert container.args == ["{{$}}"]
 
 
-@pytest.mark.parametrize("step", images.STEPS)
+@pytest.mark.parametrize("step", COMPONENTS)
 def test_every_setting_is_documented_where_it_is_declared(step: str) -> None:
     for model in Signature.of(load(step)).settings.values():
         for name, info in model.model_fields.items():
             assert info.description, f"{step}.{name}"
 
 
-@pytest.mark.parametrize("step", images.STEPS)
+@pytest.mark.parametrize("step", COMPONENTS)
 def test_a_step_says_what_it_does(step: str) -> None:
     assert inspect.getdoc(load(step))
     assert (ROOT / "components" / step / "README.md").is_file()

@@ -16,7 +16,7 @@ from pipelines.__main__ import main
 from pipelines.cluster import profile as profiles
 from pipelines.cluster.values import cores, image_parts, size_in_bytes
 from pipelines.config import load as load_settings
-from pipelines.pipeline import make_pipeline
+from pipelines.pipeline import arguments, make_pipeline
 from tests.pipelines.golden import REFERENCES
 
 DIGEST = "@sha256:" + "0" * 64
@@ -168,6 +168,29 @@ def test_everything_a_profile_can_say_reaches_the_pipeline(tmp_path: Path) -> No
     assert container["resources"]["resourceCpuLimit"] == "6"
 
 
+def test_people_are_told_in_the_end_where_the_profile_asks_for_it(tmp_path: Path) -> None:
+    path = written(tmp_path, notify={"secret": "webhook", "page": "https://kfp.example.com"}, labels={"team": "a"})
+    made = make_pipeline(load_settings("quickstart"), profile=profiles.load(path))
+    spec = json_format.MessageToDict(made.pipeline_spec)
+    tasks = spec["root"]["dag"]["tasks"]
+    assert set(tasks) == {"exit-handler-1", "notify"}
+    assert tasks["notify"]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+    assert tasks["notify"]["inputs"]["parameters"]["status"]["taskFinalStatus"] == {"producerTask": "exit-handler-1"}
+    assert not tasks["notify"]["cachingOptions"].get("enableCache")
+    inside = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert set(inside) == {step.replace("_", "-") for step in images.STEPS}
+    assert inside["train"]["retryPolicy"]
+    assert "outputDefinitions" not in spec["root"]
+    assert set(spec["root"]["inputDefinitions"]["parameters"]) == set(arguments(load_settings("quickstart")))
+    container = spec["deploymentSpec"]["executors"]["exec-notify"]["container"]
+    assert container["image"] == f"registry.example.com/select_best{DIGEST}"
+    assert container["command"] == ["python3", "-m", "components", "notify"]
+    pods = json_format.MessageToDict(made.platform_spec)["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert pods["exec-notify"]["secretAsEnv"][0]["secretName"] == "webhook"
+    assert pods["exec-notify"]["podMetadata"]["labels"] == pods["exec-crop"]["podMetadata"]["labels"]
+    assert pods["exec-notify"]["securityContext"] == pods["exec-crop"]["securityContext"]
+
+
 @pytest.mark.parametrize("value", ["1.5Gi", "4 Gi", "0Gi", "Gi", "4gi", 4])
 def test_a_size_that_kubernetes_or_kfp_would_misread_is_refused(tmp_path: Path, value: object) -> None:
     (line,) = problems(written(tmp_path, crop__memory=value))
@@ -215,6 +238,7 @@ def test_what_is_no_image_reference_is_refused(reference: str) -> None:
         profiles.Profile,
         profiles.Images,
         profiles.Store,
+        profiles.Notify,
         profiles.Steps,
         profiles.StepProfile,
         profiles.Accelerator,
