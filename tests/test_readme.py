@@ -64,3 +64,5 @@ def test_the_commands_are_those_that_the_help_lists() -> None:
     text = parser().format_help()
     for command in ("run", "study", "generate", "dataset", "models", "gc", "compile", "settings"):
         assert command in text
+    for command in ("submit", "status", "logs", "cancel", "outputs", "schedule", "mirror-list"):
+        assert command in text
