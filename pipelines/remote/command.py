@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ from pipelines.table import columns
 #: Exit status of a run that failed or was cancelled.
 RUN_FAILED = 3
 INTERRUPTED = 130
-#: KFP refuses more than this of parameters (its constant MaxParameterBytes).
-_MOST_PARAMETERS = 10_000
 #: Lines of a failed step's log that are shown where logs were not followed.
 _LAST_LINES = 30
 
@@ -156,7 +153,7 @@ def _checked(config: PipelineConfig) -> dict[str, Any]:
     """The run's parameters.
 
     Raises:
-        UserError: for what a cluster cannot reach or KFP will not take.
+        UserError: for what a cluster cannot reach.
     """
     problems = [
         f"{key}: {value} is known on this machine only; give a place in the store, s3://bucket/… (k8s/README.md says "
@@ -164,13 +161,9 @@ def _checked(config: PipelineConfig) -> dict[str, Any]:
         for key, value in (("dataset", config.dataset), ("base_model", config.base_model), ("store", config.store))
         if value is None or "://" not in value
     ]
-    parameters = arguments(config)
-    length = len(json.dumps(parameters))
-    if length > _MOST_PARAMETERS:
-        problems.append(f"the settings are {length} bytes long, and KFP takes {_MOST_PARAMETERS}; shorten crop.prompts")
     if problems:
         raise UserError(*problems)
-    return parameters
+    return arguments(config)
 
 
 def _followed(server: Server, run_id: str, flags: argparse.Namespace) -> int:

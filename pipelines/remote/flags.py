@@ -76,15 +76,23 @@ def _profile() -> argparse.ArgumentParser:
     return made
 
 
+def _minutes(text: str) -> float:
+    value = float(text)
+    # Written so that NaN fails.
+    if not value >= 0:
+        raise ValueError
+    return value
+
+
 def _watching() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     made.add_argument("--no-logs", action="store_true", help="follow states alone, not what steps write")
     made.add_argument(
-        "--patience", type=float, default=10.0, metavar="MINUTES",
+        "--patience", type=_minutes, default=10.0, metavar="MINUTES",
         help="how long to ask again while Kubeflow Pipelines does not answer (10)",
     )  # fmt: skip
     made.add_argument(
-        "--stuck-after", type=float, default=15.0, metavar="MINUTES",
+        "--stuck-after", type=_minutes, default=15.0, metavar="MINUTES",
         help="stop watching when the same thing has held the run up for so long (15)",
     )  # fmt: skip
     return made

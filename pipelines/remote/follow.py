@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from components.errors import UserError
+from components.errors import Unavailable, UserError
 from components.progress import duration, log
 from pipelines.remote import logs, obstacles, runs
-from pipelines.remote.server import Server
+from pipelines.remote.server import Missing, Server
 
 #: Seconds between two looks at the run, and at its pods.
 LOOK = 5.0
@@ -39,31 +40,36 @@ def follow(
         Unavailable: where the server did not answer for longer than `patience`.
     """
     clock = clock or Clock()
-    watched = _Watched(server, run_id, stuck_after, show_logs, clock)
+    watched = _Watched(server, run_id, clock)
     while True:
         run = server.patient(lambda: server.runs.run_service_get_run(run_id), patience, clock.now, clock.sleep)
         found = runs.steps(run)
         over = run.state in runs.FINAL
         watched.say_steps(found)
         if show_logs:
-            watched.say_logs(run, found)
+            # What cannot be had now is had at the next look.
+            with contextlib.suppress(Missing, Unavailable):
+                watched.say_logs(run, found)
         if over:
+            if run.state == "FAILED":
+                watched.say_obstacles(stuck_after=None)
             return run
-        watched.say_obstacles()
+        if watched.look_is_due():
+            watched.say_obstacles(stuck_after)
         clock.sleep(LOOK)
 
 
 class _Watched:
     """What was said of a run already."""
 
-    def __init__(self, server: Server, run_id: str, stuck_after: float, show_logs: bool, clock: Clock) -> None:
-        self._server, self._run_id, self._stuck_after, self._clock = server, run_id, stuck_after, clock
+    def __init__(self, server: Server, run_id: str, clock: Clock) -> None:
+        self._server, self._run_id, self._clock = server, run_id, clock
         self._states: dict[str, str] = {}
         self._tails: dict[str, logs.Tail] = {}
         self._told: set[str] = set()  # steps whose log is said to its end
         self._waiting: set[str] = set()  # steps that had not ended at the last look
         self._compiled: dict[str, Any] | None = None
-        self._since: dict[str, float] = {}
+        self._since: dict[str, float] = {}  # obstacle → when it was seen first
         self._looked = clock.now()
 
     def say_steps(self, found: list[runs.Step]) -> None:
@@ -74,12 +80,12 @@ class _Watched:
             self._states[step.name] = step.words
 
     def say_logs(self, run: Any, found: list[runs.Step]) -> None:
-        """New lines of the steps that run, and the rest of those that have ended since the last look."""
+        """New lines of the steps that run, and the rest of those that failed or have ended since the last look."""
         for step in found:
             if step.name in self._told or step.state in ("", "PENDING"):
                 continue
             ended = step.state != "RUNNING"
-            if not ended or step.name in self._waiting:
+            if not ended or step.name in self._waiting or step.state == "FAILED":
                 for line in self._tail(run, step).lines(ended):
                     print(f"{step.name:>12} | {line}", flush=True)
             if ended:
@@ -93,19 +99,25 @@ class _Watched:
             self._tails[step.name] = logs.Tail(self._server, self._run_id, logs.pods(step, self._compiled))
         return self._tails[step.name]
 
-    def say_obstacles(self) -> None:
-        now = self._clock.now()
-        if now - self._looked < LOOK_AT_PODS:
-            return
-        self._looked = now
+    def look_is_due(self) -> bool:
+        """Whether it is time for another look at the pods."""
+        return self._clock.now() - self._looked >= LOOK_AT_PODS
+
+    def say_obstacles(self, stuck_after: float | None) -> None:
+        """Say what is new among the things that hold the run up.
+
+        Raises:
+            UserError: for one that has been there for `stuck_after` seconds.
+        """
+        self._looked = now = self._clock.now()
         access = self._server.access
         there = obstacles.look(access.pods_in, access.context, self._run_id)
-        self._since = {what: self._since.get(what, now) for what in there}
-        for what, since in self._since.items():
-            if since == now:
+        for what in there:
+            if what not in self._since:
                 log(what)
-            elif now - since >= self._stuck_after:
+            elif stuck_after is not None and now - self._since[what] >= stuck_after:
                 raise UserError(
-                    f"the run has been stuck for {duration(now - since)}: {what}. It is left as it is; follow it again "
-                    f"with `status --follow {self._run_id}`, or end it with `cancel {self._run_id}`"
+                    f"the run has been stuck for {duration(now - self._since[what])}: {what}. It is left as it is; "
+                    f"follow it again with `status --follow {self._run_id}`, or end it with `cancel {self._run_id}`"
                 )
+        self._since = {what: self._since.get(what, now) for what in there}

@@ -52,15 +52,19 @@ def describe(config: PipelineConfig, profile: Profile, server: Server, experimen
 
 def images_in(dataset: str) -> list[str]:
     """What is known of a data set in the store: of a pushed one, what was counted when it was pushed."""
+    if not dataset.startswith("s3://"):
+        return ["not counted here: it is no pushed data set"]
+    dataset = dataset.rstrip("/")
+    place = pushed.without_version(dataset)
     try:
-        place = pushed.without_version(dataset)
         home = Store.from_env(place)
-        if not dataset.startswith("s3://") or not pushed.is_pushed(home):
+        if not pushed.is_pushed(home):
             return ["not counted here: it is no pushed data set"]
         version = dataset[len(place) + 1 :] or pushed.versions(home)[-1]
         counted = pushed.manifest(home, version).made_by.get("annotations", {})
     except (UserError, Unavailable, IndexError) as error:
-        return [f"not counted: it cannot be read from here ({str(error).splitlines()[0] if str(error) else 'empty'})"]
+        why = "no version is complete" if isinstance(error, IndexError) else str(error).splitlines()[0]
+        return [f"not counted: it cannot be read from here ({why})"]
     if "images" not in counted:
         return [f"version {version}; its annotations were not counted"]
     defects: Mapping[str, int] = counted["defects"]

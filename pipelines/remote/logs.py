@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.errors import Unavailable
 from pipelines.remote.runs import Step, task_name
 from pipelines.remote.server import Missing, Server
 
@@ -48,10 +47,14 @@ def pods(step: Step, compiled: Mapping[str, Any]) -> list[str]:
 
 
 def read(server: Server, run_id: str, pod: str) -> str | None:
-    """What a pod has written so far; None where there is no such pod, or it has not begun."""
+    """What a pod has written so far; None where there is no such pod, or it has not begun.
+
+    Raises:
+        Unavailable: where the server does not answer.
+    """
     try:
         text = server.text(f"/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log")
-    except (Missing, Unavailable):
+    except Missing:
         return None
     return None if text.startswith(_FAILED) else text
 

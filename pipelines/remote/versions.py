@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,10 @@ def upload(server: Server, text: str) -> Version:
 
 
 def named(name: str) -> str:
-    """KFP's filter for what is displayed under a name."""
-    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]})
+    """KFP's filter for what is displayed under a name: JSON that the server unquotes once more than HTTP does."""
+    return urllib.parse.quote(
+        json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
+    )
 
 
 def _pipeline(server: Server) -> str | None:

@@ -27,6 +27,8 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("KF_PIPELINES_", "KFP_", "STORE_", "AWS_")):
             monkeypatch.delenv(name)
+    # A kubectl that is installed here asks nobody's cluster.
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
     monkeypatch.setattr(access, "CONTEXT", tmp_path / "context.json")
     monkeypatch.setattr(follow, "LOOK", 0.0)
 

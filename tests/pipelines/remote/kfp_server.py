@@ -237,10 +237,12 @@ class KfpServer:
         if self.multi_user and "namespace" in query and not query["namespace"]:
             raise Refused(400, "Invalid input error: a namespace is needed in multi-user mode")
         found = list(among.values())
-        for predicate in json.loads(query["filter"])["predicates"] if query.get("filter") else []:
-            if set(predicate) != {"operation", "key", "string_value"} or predicate["operation"] != "EQUALS":
+        # KFP unquotes it once more.
+        wanted = json.loads(urllib.parse.unquote_plus(query.get("filter") or '{"predicates": []}'))
+        for predicate in wanted["predicates"]:
+            if set(predicate) != {"operation", "key", "stringValue"} or predicate["operation"] != "EQUALS":
                 raise Refused(400, f"the tests know no filter like {predicate}")
-            found = [one for one in found if one[predicate["key"]] == predicate["string_value"]]
+            found = [one for one in found if one[predicate["key"]] == predicate["stringValue"]]
         if experiment := query.get("experiment_id"):
             found = [one for one in found if one["experiment_id"] == experiment]
         field, _, direction = (query.get("sort_by") or "created_at").partition(" ")

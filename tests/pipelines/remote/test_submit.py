@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import kfp_server_api
 import pytest
 import yaml
 
@@ -169,6 +170,35 @@ def test_polling_goes_on_through_what_passes(
     assert capsys.readouterr().out.count("asking again in") == 4
 
 
+def test_a_log_that_cannot_be_had_now_is_had_later(
+    kfp: KfpServer, server: Server, compiled: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = started(kfp, server, compiled)
+    kfp.logs[argo.pod("snapshot")] = "looked\n"
+    kfp.scenes = [argo.scene("RUNNING", snapshot="RUNNING")] * 3 + [argo.done()]
+    # The run, its version, the log; the run, the version; the run, the version, the log, …
+    lost = [kfp_server.fine, kfp_server.drop, kfp_server.fine, kfp_server.fine, kfp_server.drop]
+    kfp.faults = lost
+    assert follow.follow(server, run_id, 600, 900, show_logs=True, clock=Time()).state == "SUCCEEDED"
+    assert capsys.readouterr().out.count("    snapshot | looked") == 1
+    assert kfp.faults == []
+
+
+def test_pods_are_found_behind_an_exit_handler_too(compiled: str) -> None:
+    path = f"{argo.WORKFLOW}.root.exit-handler-1.crop.executor"
+    inside = {"pod_name": f"{argo.WORKFLOW}-{argo.fnv(path)}"}
+    detail = kfp_server_api.V2beta1PipelineTaskDetail(
+        child_tasks=[kfp_server_api.PipelineTaskDetailChildTask(pod_name=inside["pod_name"])]
+    )
+    spec, platform = yaml.safe_load_all(compiled)
+    whole = {"pipeline_spec": spec, "platform_spec": platform}
+    found = logs.pods(runs.Step("crop", "RUNNING", 0.0, detail), whole)
+    assert found == [f"{argo.WORKFLOW}-metadata-0-1-system-container-impl-{argo.fnv(path)}"]
+    other = kfp_server_api.PipelineTaskDetailChildTask(pod_name=f"{argo.WORKFLOW}-1")
+    detail = kfp_server_api.V2beta1PipelineTaskDetail(child_tasks=[other])
+    assert logs.pods(runs.Step("crop", "RUNNING", 0.0, detail), whole) == [], "a hash that is not ours"
+
+
 def test_polling_ends_when_nobody_answers_for_too_long(kfp: KfpServer, server: Server, compiled: str) -> None:
     run_id = started(kfp, server, compiled)
     kfp.faults = [kfp_server.drop] * 1000
@@ -203,10 +233,13 @@ def test_what_only_this_machine_knows_is_refused_before_anything_is_sent(
     said = capsys.readouterr().err
     for key in ("dataset: sample", "base_model: quickstart", "store: None"):
         assert f"{key} is known on this machine only" in said
+    assert kfp.requests == []
+
+
+def test_what_kfp_refuses_is_said_in_its_words(kfp: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
     prompts = json.dumps({f"class-{n}": "a photo of a " + "very " * 20 + "small thing" for n in range(80)})
     assert submit(kfp, f"--set=crop.prompts={prompts}") == 2
-    assert "KFP takes 10000" in capsys.readouterr().err
-    assert kfp.requests == []
+    assert "refused (status 400): The input parameter length exceed maximum size of 10000" in capsys.readouterr().err
 
 
 def test_the_newest_run_is_meant_where_none_is_named(kfp: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -378,6 +411,19 @@ def test_what_holds_a_run_up_is_said_and_ends_the_watching_in_time(
     assert clock.at < 400
     asked = (tmp_path / "asked").read_text().strip()
     assert asked == (f"get pods,workflows.argoproj.io --namespace kubeflow --selector pipeline/runid={run_id} -o json")
+
+
+def test_a_step_that_was_ended_for_its_memory_is_said_to_be(
+    kfp: KfpServer, server: Server, compiled: str, kubectl: Callable[[str], Path], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run_id = started(kfp, server, compiled)
+    status = {"containerStatuses": [{"state": {"terminated": {"reason": "OOMKilled"}}}]}
+    (tmp_path / "listing.json").write_text(json.dumps({"items": [{**PULL, "status": status}]}))
+    kubectl(f"cat {tmp_path}/listing.json")
+    kfp.scenes = [argo.scene("FAILED", snapshot="SUCCEEDED", crop="SUCCEEDED", train="FAILED")]
+    assert follow.follow(server, run_id, 600, 0, show_logs=True, clock=Time()).state == "FAILED"
+    assert "train: was ended for using more memory" in capsys.readouterr().out
 
 
 def test_without_kubectl_nothing_is_found_and_the_run_followed(
