@@ -66,7 +66,10 @@ class Server:
             ) from None
         except ValueError:
             raise UserError(f"{self._host}: answers, but not as Kubeflow Pipelines does; check --host") from None
-        release = str(health.get("tag_name", ""))
+        if health.get("apiServerReady") is False:
+            raise Unavailable(f"{self._host}: KFP's pages are there, and say that its API does not answer them")
+        # KFP's pages pass requests on, but for this one, whose answer is their own.
+        release = str(health.get("tag_name") or health.get("apiServerTagName") or "")
         if (match := re.match(r"v?(\d+)\.(\d+)", release)) and (int(match[1]), int(match[2])) < OLDEST:
             raise UserError(
                 f"{self._host}: is Kubeflow Pipelines {release}; this pipeline needs {OLDEST[0]}.{OLDEST[1]} or newer, "
@@ -176,7 +179,9 @@ class _Client(kfp_server_api.ApiClient):
             raise self._refused(error) from None
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(f"Kubeflow Pipelines does not answer at {host} ({_reason(error)})") from None
-        if "text/html" in (answer.getheader("content-type") or "") and not url.endswith("/log"):
+        if "text/html" in (answer.getheader("content-type") or ""):
+            if url.endswith("/log"):
+                raise Missing(f"{host}: KFP's pages do not pass this on")
             raise self._not_logged_in("a web page came instead of an answer; or this is not the API's address")
         return answer
 

@@ -44,6 +44,7 @@ ROUTES: tuple[tuple[str, str, set[str], str | None], ...] = (
     ("POST", "/apis/v2beta1/recurringruns/{id}:disable", set(), None),
     ("DELETE", "/apis/v2beta1/recurringruns/{id}", {"propagation_policy"}, None),
     ("GET", "/apis/v1alpha1/runs/{id}/nodes/{pod}/log", set(), None),
+    ("GET", "/k8s/pod/logs", {"podname", "runid", "podnamespace"}, None),
 )
 
 Fault = Callable[["_Handler"], bool]
@@ -63,6 +64,7 @@ class KfpServer:
 
     def __init__(self) -> None:
         self.tag, self.multi_user = "2.17.0", False
+        self.pages = False  #: whether KFP's pages stand before its API, as on kind and behind Kubeflow's dashboard
         self.token: str | None = None  #: where given, every request must carry it
         self.pipelines: dict[str, dict[str, Any]] = {}
         self.versions: dict[str, dict[str, Any]] = {}
@@ -129,6 +131,8 @@ class KfpServer:
     # The order is that of ROUTES.
 
     def _route_0(self, query: dict, given: None) -> Any:
+        if self.pages:
+            return {"apiServerTagName": self.tag, "apiServerReady": True, "multi_user": self.multi_user}
         return {"tag_name": self.tag, "multi_user": self.multi_user, "commit_sha": "unknown"}
 
     def _route_1(self, query: dict, given: None) -> Any:
@@ -208,8 +212,16 @@ class KfpServer:
 
     def _route_17(self, query: dict, given: None, id: str, pod: str) -> Any:
         self._there(self.runs, id)
+        if self.pages:
+            return "<!doctype html>"
         # KFP has sent its status before it looks for the log.
         return self.logs.get(pod, '{"error_message":"Failed to read logs for run","error_details":"…"}')
+
+    def _route_18(self, query: dict, given: None) -> Any:
+        self._there(self.runs, query["runid"])
+        if not self.pages or query["podname"] not in self.logs:
+            raise Refused(500, "Could not get main container logs")
+        return self.logs[query["podname"]]
 
     def _check_runs(self, given: Mapping[str, Any]) -> None:
         """What KFP checks of a run and of a schedule."""
@@ -281,7 +293,7 @@ class _Handler(BaseHTTPRequestHandler):
             for watch in self.kfp.watchers:
                 watch()
         if isinstance(found, str):
-            self.answer(status, found, "text/plain")
+            self.answer(status, found, "text/html" if found.startswith("<") else "text/plain")
         else:
             self.answer(status, json.dumps(found))
 

@@ -18,7 +18,7 @@ from pipelines.__main__ import main
 from pipelines.cluster import profile as profiles
 from pipelines.config import PipelineConfig, load
 from pipelines.pipeline import arguments
-from pipelines.remote import follow, forecast, logs, runs, versions
+from pipelines.remote import command, follow, forecast, logs, runs, versions
 from pipelines.remote.server import Server
 from tests.pipelines.golden import REFERENCES
 from tests.pipelines.remote import argo, kfp_server
@@ -274,6 +274,33 @@ def test_logs_of_a_run(kfp: KfpServer, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["logs", "--host", kfp.url, "--step", "snapshot"]) == 0
     assert "train" not in capsys.readouterr().out
     assert main(["logs", "--host", kfp.url, "--step", "sow"]) == 2
+
+
+def test_kfps_pages_before_its_api_make_no_difference(kfp: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
+    kfp.pages = True
+    kfp.scenes = [argo.scene("RUNNING", snapshot="RUNNING"), argo.done()]
+    kfp.logs[argo.pod("snapshot")] = "looked\n"
+    assert submit(kfp) == 0
+    assert "    snapshot | looked" in capsys.readouterr().out
+    kfp.tag = "2.15.1"
+    assert submit(kfp) == 2
+    assert "is Kubeflow Pipelines 2.15.1" in capsys.readouterr().err
+    kfp.faults = [kfp_server.answers(200, '{"apiServerReady": false}')]
+    assert submit(kfp) == 75
+    assert "its API does not answer them" in capsys.readouterr().err
+
+
+def test_interrupted_the_run_goes_on(
+    kfp: KfpServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "follow", interrupt)
+    assert submit(kfp) == 130
+    (run,) = kfp.runs.values()
+    assert f"the run goes on: status --follow {run['run_id']}" in capsys.readouterr().out
+    assert run["state"] == "PENDING"
 
 
 def test_the_plan_says_what_is_known_and_sends_nothing(kfp: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
