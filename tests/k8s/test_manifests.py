@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,16 @@ def test_clean_up_is_a_command_that_there_is_and_has_what_it_needs(
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     assert "ingress" not in policy
     assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {53, 443, 8333}
+
+
+def test_clean_ups_image_needs_the_packages_of_light_steps_alone() -> None:
+    code = (
+        "import sys\nfrom pipelines.__main__ import main\nfrom pipelines.cleanup import contents, plan, sweep\n"
+        "assert main(['gc', '--store', 's3://bucket', '--keep', '0']) == 2\n"
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=K8S.parent)
+    assert not {"kfp", "kfp_server_api", "torch", "diffusers", "transformers"} & set(done.stdout.split())
 
 
 def test_gpus_are_bounded_everywhere(overlays: dict[str, list[Manifest]]) -> None:
