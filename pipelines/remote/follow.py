@@ -95,9 +95,10 @@ class _Watched:
     def _tail(self, run: Any, step: runs.Step) -> logs.Tail:
         if self._compiled is None:
             self._compiled = logs.of_version(self._server, run)
-        if step.name not in self._tails:
-            self._tails[step.name] = logs.Tail(self._server, self._run_id, logs.pods(step, self._compiled))
-        return self._tails[step.name]
+        # At first KFP knows of a step, and not yet of its pod.
+        if step.name not in self._tails and (names := logs.pods(step, self._compiled)):
+            self._tails[step.name] = logs.Tail(self._server, self._run_id, names)
+        return self._tails.get(step.name) or logs.Tail(self._server, self._run_id, [])
 
     def look_is_due(self) -> bool:
         """Whether it is time for another look at the pods."""
@@ -111,13 +112,15 @@ class _Watched:
         """
         self._looked = now = self._clock.now()
         access = self._server.access
-        there = obstacles.look(access.pods_in, access.context, self._run_id)
-        for what in there:
-            if what not in self._since:
+        # Details in brackets change while it is the same that holds the run up: how many nodes, which of two reasons.
+        there = {what.partition(" (")[0]: what for what in obstacles.look(access.pods_in, access.context, self._run_id)}
+        for obstacle, what in there.items():
+            lasts = now - self._since.get(obstacle, now)
+            if obstacle not in self._since:
                 log(what)
-            elif stuck_after is not None and now - self._since[what] >= stuck_after:
+            elif stuck_after is not None and lasts >= stuck_after:
                 raise UserError(
-                    f"the run has been stuck for {duration(now - self._since[what])}: {what}. It is left as it is; "
-                    f"follow it again with `status --follow {self._run_id}`, or end it with `cancel {self._run_id}`"
+                    f"the run has been stuck for {duration(lasts)}: {what}. It is left as it is; follow it again "
+                    f"with `status --follow {self._run_id}`, or end it with `cancel {self._run_id}`"
                 )
-        self._since = {what: self._since.get(what, now) for what in there}
+        self._since = {obstacle: self._since.get(obstacle, now) for obstacle in there}

@@ -18,7 +18,6 @@ from pipelines.remote.server import Missing, Server
 
 #: KFP answers 200 before it looks for the log, and then sends this.
 _FAILED = '{"error_message"'
-_MOST_TRIES = 11
 
 
 def of_version(server: Server, run: Any) -> dict[str, Any]:
@@ -43,8 +42,8 @@ def pods(step: Step, compiled: Mapping[str, Any]) -> list[str]:
     )  # fmt: skip
     if path is None:
         return []
-    template, retried = _template(task, compiled)
-    paths = [f"{path}({number})" for number in range(_MOST_TRIES)] if retried else [path]
+    template, tries = _template(task, compiled)
+    paths = [f"{path}({number})" for number in range(tries)] if tries else [path]
     return [f"{workflow}-{template}-{_fnv(p)}" for p in paths]
 
 
@@ -73,13 +72,8 @@ def _through_pages(server: Server, run_id: str, pod: str) -> str | None:
 
 def whole(server: Server, run: Any, step: Step, compiled: Mapping[str, Any]) -> str | None:
     """The log of a step's last try; None where KFP has none."""
-    last = None
-    for pod in pods(step, compiled):
-        text = read(server, run.run_id, pod)
-        if text is None:
-            break
-        last = text
-    return last
+    found = (read(server, run.run_id, pod) for pod in reversed(pods(step, compiled)))
+    return next((text for text in found if text is not None), None)
 
 
 class Tail:
@@ -94,15 +88,17 @@ class Tail:
         found: list[str] = []
         while self._try < len(self._names):
             text = read(self._server, self._run_id, self._names[self._try])
-            if text is None:
+            # What a lost node wrote is lost with it: a later try may be there where this one is not.
+            later = next((n for n in range(self._try + 1, len(self._names)) if self._there(n)), None)
+            if text is not None:
+                found += self._new(text, ended or later is not None)
+            if later is None:
                 break
-            following = self._names[self._try + 1 : self._try + 2]
-            tried_again = bool(following) and read(self._server, self._run_id, following[0]) is not None
-            found += self._new(text, ended or tried_again)
-            if not tried_again:
-                break
-            self._try, self._shown = self._try + 1, 0
+            self._try, self._shown = later, 0
         return found
+
+    def _there(self, number: int) -> bool:
+        return read(self._server, self._run_id, self._names[number]) is not None
 
     def _new(self, text: str, ended: bool) -> list[str]:
         end = len(text) if ended else text.rfind("\n") + 1
@@ -110,19 +106,19 @@ class Tail:
         return new.splitlines()
 
 
-def _template(task: str, compiled: Mapping[str, Any]) -> tuple[str, bool]:
-    """The name of the template of a task's pod, and whether it is tried again."""
+def _template(task: str, compiled: Mapping[str, Any]) -> tuple[str, int]:
+    """The name of the template of a task's pod, and how many tries there may be; 0 where it is not tried again."""
     spec = compiled.get("pipeline_spec", compiled)
     platform = compiled.get("platform_spec", {}).get("platforms", {}).get("kubernetes", {})
     metadata = platform.get("deploymentSpec", {}).get("executors", {}).get(f"exec-{task}", {}).get("podMetadata")
     tasks = spec.get("root", {}).get("dag", {}).get("tasks", {})
     for component in spec.get("components", {}).values():
         tasks = {**component.get("dag", {}).get("tasks", {}), **tasks}
-    retried = "retryPolicy" in tasks.get(task, {})
-    name = f"{'retry-' if retried else ''}system-container-impl"
+    policy = tasks.get(task, {}).get("retryPolicy")
+    name = f"{'' if policy is None else 'retry-'}system-container-impl"
     if metadata is not None:
         name = f"metadata-{len(metadata.get('annotations', {}))}-{len(metadata.get('labels', {}))}-{name}"
-    return name, retried
+    return name, 0 if policy is None else int(policy.get("maxRetryCount", 0)) + 1
 
 
 def _fnv(text: str) -> int:

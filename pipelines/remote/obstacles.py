@@ -18,7 +18,7 @@ _NODE_NAME = "workflows.argoproj.io/node-name"
 
 
 def look(namespace: str, context: str | None, run_id: str) -> list[str]:
-    """One message for each thing that holds up a run, with what to do about it."""
+    """One message for each thing that holds up a run, with what to do about it; what may change is in brackets."""
     found = kubectl.get(
         context, "pods,workflows.argoproj.io", "--namespace", namespace, "--selector", f"pipeline/runid={run_id}"
     )
@@ -33,7 +33,7 @@ def of(listing: Mapping[str, Any]) -> Iterator[str]:
         elif item.get("kind") == "Workflow":
             for node in (item.get("status", {}).get("nodes") or {}).values():
                 if node.get("phase") in ("Pending", "Error", "Failed") and "exceeded quota" in node.get("message", ""):
-                    yield f"{_step(node.get('name', ''))}: a quota of the namespace is used up: {node['message']}"
+                    yield f"{_step(node.get('name', ''))}: a quota of the namespace is used up ({node['message']})"
 
 
 def _of_pod(pod: Mapping[str, Any]) -> Iterator[str]:

@@ -149,14 +149,27 @@ def test_logs_are_followed_line_by_line_and_over_tries(kfp: KfpServer, capsys: p
     assert [line.rpartition("| ")[2] for line in said] == ["step 1", "step 2", "killed", "step 2", "step 3"]
 
 
+def test_what_a_lost_node_wrote_does_not_hide_the_next_try(
+    kfp: KfpServer, server: Server, compiled: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = started(kfp, server, compiled)
+    kfp.logs[argo.pod("train", "metadata-0-1-retry-system-container-impl", "(1)")] = "step 2\n"
+    kfp.scenes = [argo.scene("RUNNING", train="RUNNING"), argo.done()]
+    assert follow.follow(server, run_id, 600, 900, show_logs=True, clock=Time()).state == "SUCCEEDED"
+    assert capsys.readouterr().out.count("       train | step 2") == 1
+    run = server.runs.run_service_get_run(run_id)
+    train = next(step for step in runs.steps(run) if step.name == "train")
+    assert logs.whole(server, run, train, logs.of_version(server, run)) == "step 2\n"
+
+
 def test_the_names_of_pods_are_those_that_argo_gives(compiled: str) -> None:
     """The hash by its published test vectors (draft-eastlake-fnv), the template's name by KFP's compiler's rule."""
     assert [logs._fnv(text) for text in ("", "a", "foobar")] == [0x811C9DC5, 0xE40C292C, 0xBF9CF968]
     spec, platform = yaml.safe_load_all(compiled)
     whole = {"pipeline_spec": spec, "platform_spec": platform}
-    assert logs._template("crop", whole) == ("metadata-0-1-system-container-impl", False)
-    assert logs._template("train", whole) == ("metadata-0-1-retry-system-container-impl", True)
-    assert logs._template("crop", {"pipeline_spec": spec}) == ("system-container-impl", False)
+    assert logs._template("crop", whole) == ("metadata-0-1-system-container-impl", 0)
+    assert logs._template("train", whole) == ("metadata-0-1-retry-system-container-impl", 2)
+    assert logs._template("crop", {"pipeline_spec": spec}) == ("system-container-impl", 0)
 
 
 def test_polling_goes_on_through_what_passes(
@@ -409,7 +422,7 @@ QUOTA = {
             _unschedulable("0/3 nodes are available: 3 node(s) had untolerated taint {nvidia.com/gpu: present}."),
             "select_best: waits: no node will have it; look at the profile's node_selector and tolerations",
         ),
-        (QUOTA, "evaluate: a quota of the namespace is used up: pods \"x\" is forbidden: exceeded quota"),
+        (QUOTA, "evaluate: a quota of the namespace is used up (pods \"x\" is forbidden: exceeded quota"),
         (
             {**PULL, "status": {"containerStatuses": [{"state": {"waiting": {
                 "reason": "CreateContainerConfigError", "message": 'secret "defect-diffusion-store" not found'}}}]}},
@@ -438,6 +451,23 @@ def test_what_holds_a_run_up_is_said_and_ends_the_watching_in_time(
     assert clock.at < 400
     asked = (tmp_path / "asked").read_text().strip()
     assert asked == (f"get pods,workflows.argoproj.io --namespace kubeflow --selector pipeline/runid={run_id} -o json")
+
+
+def test_an_obstacle_whose_details_change_is_the_same_one(
+    kfp: KfpServer, server: Server, compiled: str, kubectl: Callable[[str], Path], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run_id = started(kfp, server, compiled)
+    text = json.dumps({"items": [PULL]})
+    (tmp_path / "0").write_text(text)
+    (tmp_path / "1").write_text(text.replace("ImagePullBackOff", "ErrImagePull"))
+    kubectl(
+        f"cat {tmp_path}/0; mv {tmp_path}/0 {tmp_path}/2; mv {tmp_path}/1 {tmp_path}/0; mv {tmp_path}/2 {tmp_path}/1"
+    )
+    argo.scene("RUNNING", snapshot="SUCCEEDED", crop="RUNNING")(kfp.runs[run_id])
+    with pytest.raises(UserError, match="the run has been stuck for 2 min"):
+        follow.follow(server, run_id, 600, 120, show_logs=False, clock=Time())
+    assert capsys.readouterr().out.count("cannot be pulled") == 1
 
 
 def test_a_step_that_was_ended_for_its_memory_is_said_to_be(
