@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import resource
-import tempfile
 import time
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
 from components import artifacts
 from components.artifacts import CheckpointIndex, CheckpointRef, CropSet
+from components.base_model.opening import opened
 from components.errors import Unavailable, UserError
 from components.leases import held, run_scope
 from components.progress import log
@@ -26,7 +25,7 @@ from components.train.history import Diverged, History
 from components.train.loop import Trainer
 from components.train.prior import class_latents
 from components.train.reports import Reports
-from components.train.run import Run, fingerprint, publish_base
+from components.train.run import Run, base_tree, fingerprint, publish_base
 
 
 def train(
@@ -59,8 +58,8 @@ def train(
         raise UserError(f"{crops}: no training crops; lower crop.reference_fraction or add images")
     root = Store.from_env(store)
     made_of = fingerprint(crop_set.digest, base_revision, config)
-    with held(root, run_scope(made_of), "train"), tempfile.TemporaryDirectory(prefix="base-") as temporary:
-        folder = _base_folder(base_model, Path(temporary))
+    kept = base_tree(root, base_revision)
+    with held(root, run_scope(made_of), "train"), opened(base_model, base_revision, kept) as folder:
         run = Run(root, made_of, config.checkpoints_total_limit)
         reports = Reports(run.store.at("reports"))
         index = run.finished()
@@ -136,19 +135,3 @@ def _numbers(trainer: Trainer, history: History, timing: Timing) -> dict[str, fl
         "peak_memory_gb": peak / 1e9,
         **({"peak_gpu_memory_gb": torch.cuda.max_memory_allocated(trainer.device) / 1e9} if on_gpu else {}),
     }
-
-
-def _base_folder(base_model: str, temporary: Path) -> Path:
-    """The base model as a local folder, fetched from the store where it is a tree there."""
-    if base_model.startswith("s3://"):
-        tree = Store.from_env(base_model)
-        if tree.manifest() is None:
-            raise UserError(f"base_model {base_model}: there is no complete model; mirror it into the store first")
-        tree.get_tree(temporary)
-        folder = temporary
-    else:
-        folder = Path(base_model)
-        if not folder.is_dir():
-            raise UserError(f"base_model {base_model}: no such folder; give a diffusers folder or an s3:// URI")
-    model.check_folder(folder)
-    return folder
