@@ -21,12 +21,14 @@ import urllib3
 
 from components.errors import Unavailable, UserError
 from components.progress import log
+from components.storage import sha256_file
 
 SCHEME = "hf://"
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _REVISION = re.compile(r"[\w.][\w./-]*")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+_COMMIT, _SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
+_RETRIES = 3
 _TIMEOUT = urllib3.Timeout(connect=10.0, read=30.0)
 
 
@@ -148,11 +150,25 @@ def fetch(repository: Repository, patterns: Sequence[str], spare: Path) -> Path:
         ) from None
 
 
+def check(folder: Path) -> None:
+    """Hold what `fetch` gave against the digests that the hub has of it: those of large files are SHA-256.
+
+    Raises:
+        UserError: naming a file that is not what the hub has.
+    """
+    for path in sorted(folder.rglob("*")):
+        blob = path.resolve()  # the cache names contents by the hub's digest
+        if path.is_file() and _SHA256.fullmatch(blob.name) and sha256_file(blob) != blob.name:
+            raise UserError(f"{blob}: damaged in the cache of the hub; delete it and run again")
+
+
 def _answered(repository: Repository, method: str, path: str) -> bytes:
     token = _token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or certifi.where()
-    retries = urllib3.Retry(3, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
+    retries = urllib3.Retry(
+        _RETRIES, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
+    )
     with urllib3.PoolManager(timeout=_TIMEOUT, retries=retries, ca_certs=bundle) as pool:
         try:
             response = pool.request(method, f"{_endpoint()}/{path}", headers=headers)

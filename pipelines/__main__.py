@@ -1,5 +1,5 @@
-"""The command line: ``python -m pipelines run``, ``study``, ``generate``, ``dataset``, ``models``, ``gc``, ``compile``
-and ``settings``.
+"""The command line: ``python -m pipelines run``, ``study``, ``generate``, ``dataset``, ``mirror``, ``models``, ``gc``,
+``compile`` and ``settings``.
 
 Exit status: 0 done; 2 something in the input is wrong, and the message says what; 75 a service did
 not answer, try again; 130 interrupted; 1 a defect of this program.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.errors import Unavailable, UserError
-from pipelines import datasets
+from pipelines import datasets, mirror
 from pipelines.cleanup import command as cleanup
 from pipelines.generation import flags as generation
 from pipelines.models import command as models
@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
     generation.add_parser(commands)
     datasets.add_parser(commands)
+    mirror.add_parser(commands)
     models.add_parser(commands)
     cleanup.add_parser(commands)
 
