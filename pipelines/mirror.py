@@ -43,8 +43,8 @@ def mirror(flags: argparse.Namespace) -> int:
         raise UserError(f"{flags.base}: is in a store already; base_model reads it there")
     if kind == "object" and flags.store is None:
         raise UserError(f"{flags.base}: is in a store of your own; name where to with --store s3://bucket/prefix")
+    revision = base_revision(flags.base, _WORKERS)
     with stores.opened(flags, "", create=True) as store:
-        revision = base_revision(flags.base, _WORKERS)
         place = store.at("base-models", f"{_name(flags.base)}--{revision[:12]}")
         manifest = place.manifest() or _copied(flags.base, revision, place)
     print("\n".join(_said(flags.base, place, manifest)), flush=True)
