@@ -18,7 +18,9 @@ from components.progress import log
 from components.revision import dataset_revision
 from components.runtime import Result
 from components.snapshot.config import SnapshotConfig
+from components.snapshot.lineage import next_base, predecessor
 from components.snapshot.news import Seen, decide
+from components.snapshot.published import Base
 from components.storage import Store
 
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -40,7 +42,8 @@ def snapshot(
 
     Returns:
         Output parameters, all strings: ``dataset_revision`` and ``base_revision`` (sha256 digests;
-        of a repository of the hub the commit),
+        of a repository of the hub the commit), ``base`` (where the base to train from is: `base_model`, or with
+        ``warm_start`` the model published last, see `components.snapshot.lineage`),
         ``published_revision`` (the version published last under `model_name`, empty where there is
         none), ``generation`` (changes when the store is wiped or cleaned), ``news`` (a sentence). Where the data
         set has changed too little (`components.snapshot.news`), ``dataset_revision`` is the one that the published
@@ -70,16 +73,22 @@ def snapshot(
                 raise
     if problems:
         raise UserError(*problems)
+    home, base = Store.from_env(store), Base(base_model, found["base_revision"])
+    published = (home, model_name, found["published_revision"])
     seen = Seen(
         dataset,
         found["dataset_revision"],
-        found["base_revision"],
+        # A base that follows from the model published last makes that model no other one.
+        predecessor(*published, base).revision if config.warm_start else base.revision,
         found["generation"],
         model_name,
         found["published_revision"],
     )
-    verdict = decide(config.retrain_if, crop_settings, seen, Store.from_env(store))
-    return Result(parameters={**found, "dataset_revision": verdict.revision, "news": verdict.news})
+    verdict = decide(config.retrain_if, crop_settings, seen, home)
+    if config.warm_start:
+        base = next_base(*published, verdict.revision, base, config.workers)
+    given_out = {"dataset_revision": verdict.revision, "base": base.place, "base_revision": base.revision}
+    return Result(parameters={**found, **given_out, "news": verdict.news})
 
 
 def published_revision(store: str, model_name: str) -> str:
