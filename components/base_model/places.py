@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
 
 from components import hub
@@ -45,7 +45,7 @@ def stored_files(store: Store, name: str) -> list[File]:
     return [found[name], *(f for key, f in sorted(found.items()) if describes(PurePosixPath(key), name))]
 
 
-def describes(path: PurePosixPath, name: str) -> bool:
+def describes(path: PurePath, name: str) -> bool:
     """Whether the file at `path` is part of the description of the single file `name` beside it."""
     if len(path.parts) == 1:
         return path.name == PurePosixPath(name).with_suffix(".yaml").name
