@@ -50,6 +50,7 @@ def make_pipeline(
         # Imported here: a run on this machine needs no kfp-kubernetes.
         from pipelines.cluster import placement
 
+        placement.check_processes(config.train.num_processes, profile)
         image = profile.images.reference
 
     @dsl.pipeline(

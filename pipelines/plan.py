@@ -45,10 +45,9 @@ def describe(config: PipelineConfig, workdir: Path) -> str:
             f"             {name:<{width}}  {split['train']:>4} to train on  {split['reference']:>4} to measure against"
             for name, split in sorted(found.counts.items())
         ]
-    batch = train.train_batch_size * train.gradient_accumulation_steps
     lines += [
         f"base model   {config.base_model}",
-        f"training     {_length(config)} of {batch} crops at {config.crop.resolution} px",
+        f"training     {_length(config)} of {train.batch} crops at {config.crop.resolution} px",
         f"checkpoints  {checkpoints} and the base, each measured on {evaluate.images_per_class} images a class",
         f"time         {_time(config, found, workdir)}",
         f"disk         {_disk(config, found)}",
@@ -83,8 +82,7 @@ def _checkpoints(config: PipelineConfig) -> int:
 
 
 def _images_trained(config: PipelineConfig) -> int:
-    train = config.train
-    return train.max_train_steps * train.train_batch_size * train.gradient_accumulation_steps
+    return config.train.max_train_steps * config.train.batch
 
 
 def _sample_steps(config: PipelineConfig, classes: int) -> int:

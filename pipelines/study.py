@@ -77,7 +77,7 @@ def _page(config: PipelineConfig, results: Sequence[SeedResult], picture: str, c
         f"Made by `{shlex.join(command)}`.",
         "",
         f"Classes: {classes}. {config.train.max_train_steps} steps of "
-        f"{config.train.train_batch_size * config.train.gradient_accumulation_steps} crops at "
+        f"{config.train.batch} crops at "
         f"{config.crop.resolution} px, learning rate {config.train.learning_rate:g}, "
         f"text encoder {'trained' if config.train.train_text_encoder else 'frozen'}; "
         f"{config.evaluate.images_per_class} images a class, {config.evaluate.num_inference_steps} sampler steps, "

@@ -32,6 +32,12 @@ class Batch:
         shown = self.shown.to(device) if self.shown is not None else None
         return Batch(self.clean.to(device), self.noise.to(device), self.times.to(device), self.prompt.to(device), shown)
 
+    def share(self, part: int, of: int) -> Batch:
+        """Part `part` of `of` equal ones."""
+        shown = self.shown.chunk(of)[part] if self.shown is not None else None
+        clean, noise, times, prompt = (t.chunk(of)[part] for t in (self.clean, self.noise, self.times, self.prompt))
+        return Batch(clean, noise, times, prompt, shown)
+
     def with_class(self, other: Batch, first_prompt: int) -> Batch:
         """This batch and, after it, one of class images, whose prompts count from `first_prompt` on."""
         shown = torch.cat([self.shown, other.shown]) if self.shown is not None and other.shown is not None else None
@@ -45,8 +51,8 @@ class Batch:
 
 
 def draw(latents: LatentSet, config: TrainConfig, time_steps: int, number: int, stream: int = 0) -> Batch:
-    """Batch `number` of a stream (0: crops, 1: class images), on the CPU."""
-    count = config.train_batch_size
+    """Batch `number` of a stream (0: crops, 1: class images), on the CPU: all processes' together."""
+    count = config.train_batch_size * config.num_processes
     random = generator(config.seed, 2 + 2 * stream, number)
     chosen = batch_indices(len(latents), count, number, config.seed, stream)
     views = torch.randint(latents.mean.shape[1], (count,), generator=random)

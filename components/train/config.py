@@ -24,6 +24,12 @@ class TrainConfig(Settings):
     gradient_accumulation_steps: int = Field(
         1, ge=1, le=1024, description="Forward passes an optimizer step; the effective batch is the product."
     )
+    num_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that train together in one pod, one a GPU; the effective batch is so many times larger.",
+    )
     checkpoints_total_limit: int | None = Field(
         None, ge=1, description="Only so many checkpoints, the newest, are kept for evaluate; all where not given."
     )
@@ -119,7 +125,8 @@ class TrainConfig(Settings):
         None,
         ge=1,
         le=1024,
-        description="CPU threads; all cores where not given. Weights depend on it in the last bits.",
+        description="CPU threads of each process; all cores, shared out, where not given. Weights depend on it in the "
+        "last bits.",
     )
 
     @model_validator(mode="after")
@@ -169,7 +176,7 @@ class TrainConfig(Settings):
     @property
     def batch(self) -> int:
         """Crops an optimizer step."""
-        return self.train_batch_size * self.gradient_accumulation_steps
+        return self.train_batch_size * self.gradient_accumulation_steps * self.num_processes
 
     @property
     def saves_states(self) -> bool:

@@ -58,6 +58,12 @@ def fit(trainer: Trainer, run: Run, history: History, timing: Timing) -> None:
                 raise SystemExit(128 + signal.SIGTERM)
 
 
+def follow(trainer: Trainer) -> None:
+    """Train to the end beside the main process, which does all the rest."""
+    while trainer.done < trainer.config.max_train_steps:
+        trainer.step()
+
+
 @contextlib.contextmanager
 def _timed(trainer: Trainer, timing: Timing) -> Iterator[None]:
     first, started = trainer.done, time.monotonic()

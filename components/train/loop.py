@@ -6,7 +6,9 @@ Noise, time steps, views and dropped prompts derive from (seed, step), the order
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -57,14 +59,17 @@ class Trainer:
         self.parameters: list[torch.nn.Parameter] = [p for group in groups for p in group["params"]]
         optimizer = optimizers.optimizer(groups, config)
         scheduler = optimizers.schedule(optimizer, config)
-        self.ema = Average(self.parameters, config.ema_decay) if config.use_ema else None
         self.models = {name: accelerator.prepare(part) for name, part in trained.items()}
         self.optimizer = accelerator.prepare(optimizer)
+        # After the models were prepared, which moves their weights to other places in memory.
+        averages = config.use_ema and accelerator.is_main_process
+        self.ema = Average(self.parameters, config.ema_decay) if averages else None
         # Not handed to accelerate, which would step it once for each process.
         self.scheduler = scheduler
         self.text = self._embed_all()
         self.alphas = base.noise.alphas_cumprod.to(self.device)
         self.done = 0
+        self._room: dict[str, torch.Tensor] = {}  # of the latest snapshot
         self.data_seconds = 0.0  #: spent on drawing batches
 
     def _token_ids(self) -> torch.Tensor:
@@ -101,10 +106,14 @@ class Trainer:
         """One optimizer step; the mean loss of its batch and the gradients' norm, scalars still on the device."""
         config = self.config
         total = torch.zeros((), device=self.device)
-        for micro in range(config.gradient_accumulation_steps):
-            loss = self._loss(self.done * config.gradient_accumulation_steps + micro)
-            self.accelerator.backward(loss / config.gradient_accumulation_steps)
-            total += loss.detach() / config.gradient_accumulation_steps
+        passes = config.gradient_accumulation_steps
+        for micro in range(passes):
+            with self._together(last=micro == passes - 1):
+                loss = self._loss(self.done * passes + micro)
+                self.accelerator.backward(loss / passes)
+            total += loss.detach() / passes
+        if self.accelerator.num_processes > 1:
+            total = self.accelerator.reduce(total, "mean")
         norm = self._clip()
         self.optimizer.step()
         self.scheduler.step()
@@ -113,6 +122,15 @@ class Trainer:
             self.ema.step()
         self.done += 1
         return total, norm
+
+    @contextlib.contextmanager
+    def _together(self, last: bool) -> Iterator[None]:
+        """Processes exchange gradients in the last backward pass of a step only."""
+        with contextlib.ExitStack() as stack:
+            if not last:
+                for model in self.models.values():
+                    stack.enter_context(self.accelerator.no_sync(model))
+            yield
 
     def _clip(self) -> torch.Tensor:
         """Clip the gradients, or have the optimizer do so; their norm before that."""
@@ -128,11 +146,11 @@ class Trainer:
     def _batch(self, batch: int) -> Batch:
         started = time.perf_counter()
         time_steps = self.base.noise.config.num_train_timesteps
-        drawn = draw(self.latents, self.config, time_steps, batch)
+        part, of = self.accelerator.process_index, self.accelerator.num_processes
+        drawn = draw(self.latents, self.config, time_steps, batch).share(part, of)
         if self.prior is not None:
-            drawn = drawn.with_class(
-                draw(self.prior, self.config, time_steps, batch, stream=1), len(self.latents.prompts) + 1
-            )
+            other = draw(self.prior, self.config, time_steps, batch, stream=1).share(part, of)
+            drawn = drawn.with_class(other, len(self.latents.prompts) + 1)
         drawn = drawn.to(self.device)
         self.data_seconds += time.perf_counter() - started
         return drawn
@@ -171,7 +189,10 @@ class Trainer:
         }
 
     def snapshot(self, publish: bool, save: bool) -> Snapshot:
-        """Copies of what is to be published of this step, the average where there is one, and of the state."""
+        """Copies of what is to be published of this step, the average where there is one, and of the state.
+
+        They take the place of the snapshot before: take one when that is done with.
+        """
         held: dict[str, Any] = {"done": self.done}
         if save or self.ema is None:
             held["models"] = self.trained()
@@ -182,7 +203,7 @@ class Trainer:
             held["optimizer"] = self.optimizer.state_dict()
             held["scheduler"] = self.scheduler.state_dict()
             held["scaler"] = scaler.state_dict() if scaler is not None else None
-        copy = packed(held)
+        copy = packed(held, self._room)
         weights = None
         if publish:
             views = unpacked(copy)

@@ -14,6 +14,7 @@ from components.errors import UserError
 from components.progress import duration, log
 from components.storage import Store
 from components.train import curves
+from components.train.config import TrainConfig
 from components.train.history import History
 
 _PAGE, _NUMBERS = "train.html", "training.json"
@@ -42,7 +43,7 @@ class Reports:
     ) -> None:
         """Put page and numbers into the store; `stopped` is why training ended early, if it did."""
         config = index.settings
-        batch = config["train_batch_size"] * config["gradient_accumulation_steps"]
+        batch = TrainConfig(**config).batch
         facts = [
             ("steps", f"{len(history.losses)} of {batch} crops"),
             ("crops", f"{config['augment']} views, {len(index.prompts)} classes, {index.resolution} px"),

@@ -79,15 +79,20 @@ class Run:
         self._limit = limit
         self.store, self.fingerprint = store.at("train", fingerprint), fingerprint
         self.states = self.store.at("state")
+        self.reports = self.store.at("reports")
         self.attempt = uuid.uuid4().hex[:8]
         self.refs: list[CheckpointRef] = []
 
-    def finished(self) -> CheckpointIndex | None:
-        """The index of an attempt that ended, with every checkpoint still there."""
+    def index(self) -> CheckpointIndex | None:
+        """The index of the attempt that ended first; None before one has."""
         data = self.store.get_bytes("index.json")
-        if data is None:
+        return None if data is None else CheckpointIndex(**json.loads(data))
+
+    def finished(self) -> CheckpointIndex | None:
+        """The run's index, with every checkpoint still there."""
+        index = self.index()
+        if index is None:
             return None
-        index = CheckpointIndex(**json.loads(data))
         gone = [ref.uri for ref in index.refs() if ref.uri and Store.from_env(ref.uri).manifest() is None]
         if gone or Store.from_env(index.base_uri).manifest() is None:
             log(f"train: an earlier run is incomplete in the store ({len(gone)} checkpoints gone); training again")
@@ -156,22 +161,16 @@ class Run:
             return History.of(state["history"])
         return History()
 
-    def finish(self, index: CheckpointIndex) -> CheckpointIndex:
+    def finish(self, index: CheckpointIndex) -> None:
         """Write the index, which completes the run, and drop the states that are needed no more.
 
-        Returns:
-            The run's index: that of another attempt, where one was complete first.
+        Where another attempt was complete first, its index is the run's.
         """
         data = json.dumps(dataclasses.asdict(index), allow_nan=False).encode()
-        if not self.store.create_bytes("index.json", data, "application/json"):
-            first = self.finished()
-            if first is None:
-                self.store.put_bytes("index.json", data, "application/json")
-            else:
-                index = first
+        if not self.store.create_bytes("index.json", data, "application/json") and self.finished() is None:
+            self.store.put_bytes("index.json", data, "application/json")
         self.states.delete_tree()
         self._delete_surplus()
-        return index
 
     @property
     def kept(self) -> list[CheckpointRef]:

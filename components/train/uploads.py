@@ -8,6 +8,9 @@ request's retries (`components.storage.connection`).
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,7 +35,7 @@ class Uploads:
     """
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="uploads")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="uploads", initializer=_yield_to_training)
         self._job: Future[None] | None = None
         self.waited = 0.0  #: seconds that `ready` has waited in all
 
@@ -71,6 +74,13 @@ class Uploads:
         """Begin `job` when the one before it has ended."""
         self.ready()
         self._job = self._thread.submit(job)
+
+
+def _yield_to_training() -> None:
+    """Let this thread have what training leaves of the cores; while training waits for it, that is all of them."""
+    if sys.platform == "linux":
+        # Of a thread's number, Linux takes this for the thread alone.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + 5)
 
 
 def persistently(request: Callable[[], T], patience: float = OUTAGE_SECONDS) -> T:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kfp import dsl, kubernetes
 
+from components.errors import UserError
 from pipelines.cluster.profile import PART_OF, Profile, StepProfile, Store
 
 if TYPE_CHECKING:
@@ -45,6 +46,16 @@ def place(task: PipelineTask, step: str, profile: Profile) -> None:
     kubernetes.set_security_context(task, run_as_user=profile.user, run_as_group=profile.group, run_as_non_root=True)
     if profile.images.pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(profile.images.pull_secrets))
+
+
+def check_processes(processes: int, profile: Profile) -> None:
+    """Raise UserError unless the train step's devices are as many as its processes."""
+    devices = profile.steps.train.accelerator
+    if devices is not None and devices.count != processes:
+        raise UserError(
+            f"train.num_processes is {processes}, and the profile gives the step {devices.count} {devices.type}: make "
+            "steps.train.accelerator.count of the profile the same"
+        )
 
 
 def _resources(task: PipelineTask, own: StepProfile) -> None:

@@ -97,7 +97,7 @@ class Accelerator(Settings):
     """Devices of one kind."""
 
     type: Resource = Field("nvidia.com/gpu", description="The resource that the device plugin offers.")
-    count: int = Field(1, ge=1, le=16, description="How many. A step uses one; others stay idle.")
+    count: int = Field(1, ge=1, le=16, description="How many: for train as many as train.num_processes, else one.")
 
 
 class Toleration(Settings):

@@ -2,7 +2,7 @@
 
 Trains the quickstart's base for a few steps with each setting that needs a GPU, or is for one, and prints a table:
 whether it runs, whether what it published is finite and has moved, steps a second, peak GPU memory; then whether a run
-that is interrupted ends with the weights of an undisturbed one. Several GPUs and `torch.compile` are not covered.
+that is interrupted ends with the weights of an undisturbed one. `torch.compile` is not covered.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "gradient checkpointing": {"gradient_checkpointing": True},
     "text encoder, average": {"train_text_encoder": True, "use_ema": True},
     "LoRA, bf16": {"use_lora": True, "mixed_precision": "bf16"},
+    "two GPUs": {"num_processes": 2, "train_batch_size": 4},
 }
 
 
@@ -70,7 +71,7 @@ def row(folder: Path, store: str, name: str) -> str:
         weights = run(folder, store, name, **SETTINGS[name])
     except Exception as error:
         # One setting that fails is a line of the table, not its end.
-        return f"| {name} | {type(error).__name__}: {' '.join(str(error).split())[:100]} | | |"
+        return f"| {name} | {type(error).__name__}: {' '.join(str(error).split())[:110]} | | |"
     base = load_file(next((BASE / "unet").glob("*.safetensors")))
     finite = all(bool(torch.isfinite(tensor).all()) for tensor in weights.values())
     moved = any(not torch.equal(base[key].float(), weights[key].float()) for key in base)

@@ -245,3 +245,13 @@ def test_the_command_writes_nothing_where_the_profile_is_wrong(
     assert main(["compile", "--output", str(output), "--images", str(REFERENCES)]) == 2
     assert "goes with --profile" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_the_train_step_gets_a_device_for_each_of_its_processes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "gpu.yaml"
+    flags = ["compile", "--output", str(output), "--profile", "gpu", "--images", str(REFERENCES)]
+    assert main([*flags, "--set", "train.num_processes=2"]) == 2
+    assert "make steps.train.accelerator.count of the profile the same" in capsys.readouterr().err
+    assert not output.exists()

@@ -35,6 +35,22 @@ def test_what_is_packed_comes_back_whatever_becomes_of_the_original(tmp_path: Pa
         assert back["scaler"] is None
 
 
+def test_room_is_used_again_and_grows(tmp_path: Path) -> None:
+    room: dict[str, torch.Tensor] = {}
+    small, large = {"a": torch.ones(3)}, {"a": torch.zeros(3), "b": torch.full((2, 2), 5.0)}
+    assert torch.equal(unpacked(packed(small, room))["a"], torch.ones(3))
+    grown = packed(large, room)
+    assert torch.equal(unpacked(grown)["b"], torch.full((2, 2), 5.0))
+    address = grown["buffers"]["float32"].data_ptr()
+    assert torch.equal(unpacked(packed(small, room))["a"], torch.ones(3))
+    again = packed(large, room)
+    assert again["buffers"]["float32"].data_ptr() == address
+    assert torch.equal(unpacked(again)["a"], torch.zeros(3))
+    # What is saved is the copy, and not what else there would be room for.
+    torch.save(again, tmp_path / "state.pt")
+    assert len(torch.load(tmp_path / "state.pt", weights_only=True)["buffers"]["float32"]) == 7
+
+
 def test_weights_that_are_no_numbers_are_named() -> None:
     good, bad = torch.ones(2), torch.tensor([1.0, float("inf")])
     Snapshot(5, 10, {"unet": {"a": good}}, None).check()

@@ -1,0 +1,146 @@
+"""One training run, as the process that does it, or each of the processes that do it together, carries it out."""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from components import artifacts
+from components.artifacts import CheckpointIndex, CheckpointRef, CropSet
+from components.errors import Unavailable, UserError
+from components.progress import log
+from components.storage import Store
+from components.train import data, model, processes
+from components.train.config import TrainConfig
+from components.train.fit import Timing, fit, follow
+from components.train.history import Diverged, History
+from components.train.loop import Trainer
+from components.train.prior import class_latents
+from components.train.reports import Reports
+from components.train.run import Run
+from components.train.snapshot import unpacked
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is not in the store yet."""
+
+    config: TrainConfig
+    crops: Path  #: the crop step's folder
+    base: Path  #: diffusers folder of the base model
+    store: str  #: root of the store
+    index: CheckpointIndex  #: the run's, without checkpoints
+    started: float  #: by `time.monotonic`
+    shared: Path  #: empty folder that the run's processes share
+
+
+def carry_out(job: Job) -> None:
+    """Train to the end: checkpoints, reports and index are in the store then.
+
+    Raises:
+        UserError: for crops or a base model that cannot be trained on, and for training that diverges.
+    """
+    accelerator = processes.accelerator(job.config)
+    trainer = _trainer(job, accelerator)
+    run = Run(Store.from_env(job.store), job.index.fingerprint, job.config.checkpoints_total_limit)
+    if accelerator.is_main_process:
+        history = run.resume(trainer)
+        _share_state(trainer, job.shared)
+        _lead(job, trainer, run, history)
+    else:
+        _take_state(trainer, job.shared)
+        follow(trainer)
+
+
+def _trainer(job: Job, accelerator: Accelerator) -> Trainer:
+    config, crops = job.config, job.crops
+    listed = artifacts.read_crops(crops, "train")
+    crop_set = artifacts.read_json(crops / "crops.json", CropSet)
+    images = data.load_images(crops / "train", listed)
+    torch.backends.cuda.matmul.allow_tf32 = config.allow_tf32
+    base = model.load(job.base)
+    base.vae.to(accelerator.device)
+    prior = None
+    if config.with_prior_preservation:
+        # The first process draws and stores the images, the others find them there.
+        with accelerator.main_process_first():
+            prior = class_latents(
+                base,
+                job.base,
+                config,
+                crops,
+                crop_set,
+                job.index.base_revision,
+                Store.from_env(job.store),
+                accelerator.device,
+            )
+    masks = data.load_masks(crops / "train", listed, crop_set.resolution) if base.inpaints else None
+    texts = [crop.text for crop in listed]
+    latents = data.encode(base.vae, images, texts, config.augment, accelerator.device, masks)
+    # The VAE is not needed any more; on a GPU its memory is.
+    base.vae.to("cpu")
+    return Trainer(base, latents, config.resolved(len(listed)), accelerator, prior)
+
+
+def _share_state(trainer: Trainer, shared: Path) -> None:
+    """Have the other processes go on from where this one does, whatever they would find in the store by now."""
+    if trainer.accelerator.num_processes == 1:
+        return
+    if trainer.done:
+        torch.save(trainer.snapshot(publish=False, save=True).state, shared / "state.pt")
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.wait_for_everyone()
+    (shared / "state.pt").unlink(missing_ok=True)
+
+
+def _take_state(trainer: Trainer, shared: Path) -> None:
+    trainer.accelerator.wait_for_everyone()
+    if (shared / "state.pt").exists():
+        trainer.restore(unpacked(torch.load(shared / "state.pt", weights_only=True, map_location="cpu", mmap=True)))
+    trainer.accelerator.wait_for_everyone()
+
+
+def _lead(job: Job, trainer: Trainer, run: Run, history: History) -> None:
+    """Train to the end and complete the run. Where training diverges, the page says so in the store."""
+    timing, reports = Timing(), Reports(run.reports)
+
+    def report(stopped: str = "") -> CheckpointIndex:
+        refs = [CheckpointRef(0, None, []), *run.kept]
+        whole = dataclasses.replace(job.index, checkpoints=[dataclasses.asdict(ref) for ref in refs])
+        seconds = time.monotonic() - job.started
+        reports.write(whole, history, _numbers(trainer, history, timing), seconds, stopped)
+        return whole
+
+    try:
+        fit(trainer, run, history, timing)
+    except Diverged as error:
+        try:
+            report(str(error))
+        except (UserError, Unavailable) as other:
+            # What ends the step is why training was stopped, not that the store could not be told.
+            log(f"train: no report: {other}")
+        raise
+    run.finish(report())
+
+
+def _numbers(trainer: Trainer, history: History, timing: Timing) -> dict[str, float]:
+    """What KFP shows of the run: of its end, and of this attempt's time."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    on_gpu = trainer.device.type == "cuda"
+    return {
+        "final_loss": history.recent_loss(),
+        "final_learning_rate": history.rates[len(history.losses) - 1],
+        "final_gradient_norm": history.norms[-1],
+        "steps_per_second": timing.steps / timing.seconds,
+        "images_per_second": timing.steps * trainer.config.batch / timing.seconds,
+        "data_wait_share": trainer.data_seconds / timing.seconds,
+        "upload_wait_share": timing.upload_wait / timing.seconds,
+        "peak_memory_gb": peak / 1e9,
+        **({"peak_gpu_memory_gb": torch.cuda.max_memory_allocated(trainer.device) / 1e9} if on_gpu else {}),
+    }
