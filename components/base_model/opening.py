@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from components.base_model.places import kind_of, stored_files
 from components.errors import UserError
 from components.progress import log
 from components.storage import Store
+
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @contextmanager
@@ -46,7 +49,8 @@ def _folder(base_model: str, revision: str, temporary: Path, kept: Store | None)
                 "hf:// place"
             )
         return folder
-    if kind != "tree" and kept is not None and kept.manifest() is not None:
+    # Anything but a digest, which a person may write, does not say what lies there.
+    if kind != "tree" and kept is not None and _DIGEST.fullmatch(revision) and kept.manifest() is not None:
         kept.get_tree(temporary)
         return temporary
     if kind == "hub":
@@ -64,7 +68,7 @@ def _folder(base_model: str, revision: str, temporary: Path, kept: Store | None)
     # Loads torch: a folder needs none of it.
     from components.base_model.single_file import convert
 
-    return convert(file, temporary / "diffusers")
+    return convert(file, temporary / "diffusers", base_model)
 
 
 def _downloaded(base_model: str, folder: Path) -> Path:

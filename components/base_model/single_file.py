@@ -29,8 +29,12 @@ from components.sampling import pipeline_of
 _PARTS = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.")
 
 
-def convert(file: Path, folder: Path) -> Path:
+def convert(file: Path, folder: Path, place: str) -> Path:
     """Write the model in `file` as a diffusers folder at `folder`, which is returned.
+
+    Args:
+        file: with what describes it beside it.
+        place: where the user has it, for messages.
 
     Raises:
         UserError: for a file that is damaged or holds anything but a supported model, and where its configuration
@@ -40,12 +44,17 @@ def convert(file: Path, folder: Path) -> Path:
     weights = file
     if file.suffix != ".safetensors":
         weights = folder.with_name(f"{file.stem}.safetensors")
-        _rewrite(file, weights)
-    shapes, dtype, metadata = _header(weights, file)
-    family = families.recognised(shapes, str(file))
-    _describe(file, folder, family, shapes, metadata)
-    layout.check_class(folder, str(file))
-    log(f"{file}: {family}, {len(shapes)} tensors; writing it as a diffusers folder")
+        _rewrite(file, weights, place)
+    shapes, dtype, metadata = _header(weights, place)
+    family = families.recognised(shapes, place)
+    if not (file.parent / CONFIG / layout.INDEX).is_file():
+        families.check_sizes(shapes, family, place)
+        families.write(folder, family, prediction_of(file, family, metadata, place))
+    _copy_config(file, folder)
+    if not any((folder / "tokenizer").glob("*.json")):
+        _write_tokenizer(folder, family, place)
+    layout.check_class(folder, place)
+    log(f"{place}: {family}, {len(shapes)} tensors; writing it as a diffusers folder")
     pipeline = pipeline_of(weights, folder, dtype)
     for part in layout.WEIGHTED:
         getattr(pipeline, part).save_pretrained(folder / part)
@@ -54,16 +63,16 @@ def convert(file: Path, folder: Path) -> Path:
     return folder
 
 
-def _rewrite(file: Path, target: Path) -> None:
+def _rewrite(file: Path, target: Path, place: str) -> None:
     """The tensors of the pickle `file` as safetensors, without those of an optimizer or an average."""
     tensors = {name: tensor for name, tensor in read_ckpt(file).items() if name.startswith(_PARTS)}
     if not tensors:
-        raise UserError(f"{file}: no Stable Diffusion in its original layout; {layout.SUPPORTED}")
+        raise UserError(f"{place}: no Stable Diffusion in its original layout; {layout.SUPPORTED}")
     # What shares memory is written apart: the format has no way to say that it does.
     save_file({name: tensor.clone() for name, tensor in tensors.items()}, target)
 
 
-def _header(weights: Path, file: Path) -> tuple[dict[str, Sequence[int]], torch.dtype, dict[str, str]]:
+def _header(weights: Path, place: str) -> tuple[dict[str, Sequence[int]], torch.dtype, dict[str, str]]:
     """Shapes of a file's tensors, the number type of its weights, and what its header says of it."""
     try:
         with safe_open(weights, framework="pt") as opened:
@@ -71,37 +80,33 @@ def _header(weights: Path, file: Path) -> tuple[dict[str, Sequence[int]], torch.
             dtypes = {opened.get_slice(name).get_dtype() for name in shapes if name.startswith(_PARTS[0])}
             metadata = dict(opened.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{file}: not a readable .safetensors file ({error}); copy it again") from None
+        raise UserError(f"{place}: not a readable .safetensors file ({error}); copy it again") from None
     half = {"F16": torch.float16, "BF16": torch.bfloat16}
     return shapes, half.get(dtypes.pop(), torch.float32) if len(dtypes) == 1 else torch.float32, metadata
 
 
-def _describe(
-    file: Path, folder: Path, family: Family, shapes: Mapping[str, Sequence[int]], metadata: Mapping[str, str]
-) -> None:
-    """Everything of a diffusers folder but the weights: as it lies beside the file, else as the family has it."""
+def _copy_config(file: Path, folder: Path) -> None:
+    """Everything of a diffusers folder but the weights, as far as it lies beside the file."""
     beside = file.parent / CONFIG
-    if not (beside / layout.INDEX).is_file():
-        families.check_sizes(shapes, family, str(file))
-        families.write(folder, family, _prediction(file, family, metadata))
     for path in sorted(beside.rglob("*")):
-        relative = path.relative_to(file.parent)
-        if path.is_file() and describes(relative, file.name):
+        if path.is_file() and describes(path.relative_to(file.parent), file.name):
             target = folder / path.relative_to(beside)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-    if not any((folder / "tokenizer").glob("*.json")):
-        merges = tokenizer.vocabulary()
-        if merges is None:
-            raise UserError(
-                f"{file}: a single file holds no tokenizer; put the folder tokenizer of any {family} (vocab.json, "
-                f"merges.txt, tokenizer_config.json) beside it as {beside / 'tokenizer'}, or install the package that "
-                "has its vocabulary (pip install --no-deps open_clip_torch)"
-            )
-        tokenizer.write(folder / "tokenizer", merges, **({"pad": "!"} if family.generation == 2 else {}))
 
 
-def _prediction(file: Path, family: Family, metadata: Mapping[str, str]) -> Prediction:
+def _write_tokenizer(folder: Path, family: Family, place: str) -> None:
+    merges = tokenizer.vocabulary()
+    if merges is None:
+        raise UserError(
+            f"{place}: a single file holds no tokenizer; put the folder tokenizer of any {family} (vocab.json, "
+            f"merges.txt, tokenizer_config.json) beside it as {CONFIG}/tokenizer, or install the package that has its "
+            "vocabulary (pip install --no-deps open_clip_torch)"
+        )
+    tokenizer.write(folder / "tokenizer", merges, **({"pad": "!"} if family.generation == 2 else {}))
+
+
+def prediction_of(file: Path, family: Family, metadata: Mapping[str, str], place: str) -> Prediction:
     """What the UNet predicts: as the file's header says (the Stability AI Model Metadata Standard), or the YAML file
     beside it that other programs look for; noise, where neither is there and the family knows nothing else."""
     settings = file.with_suffix(".yaml")
@@ -111,7 +116,7 @@ def _prediction(file: Path, family: Family, metadata: Mapping[str, str]) -> Pred
     if said in ("eps", "epsilon") or family.generation == 1:
         return "epsilon"
     raise UserError(
-        f"{file}: {family}, which predicts either noise (those trained at 512 px) or v (768 px); say which in "
+        f"{place}: {family}, which predicts either noise (those trained at 512 px) or v (768 px); say which in "
         f"{settings.name} beside it, as other programs read it:\n"
         "model: {params: {parameterization: v}}  (or eps)"
     )

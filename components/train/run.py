@@ -213,9 +213,9 @@ def base_tree(store: Store, revision: str) -> Store:
     return store.at("base-models", revision[:16])
 
 
-def publish_base(folder: Path, revision: str, store: Store) -> str:
-    """Store the base model in `folder` once; the URI of its tree."""
+def publish_base(folder: Path, base_model: str, revision: str, store: Store) -> str:
+    """Store the base model in `folder`, which the user knows as `base_model`, once; the URI of its tree."""
     tree = base_tree(store, revision)
     if tree.manifest() is None:
-        tree.put_files(layout.files_of(folder), {"step": "train", "base_model": folder.name})
+        tree.put_files(layout.files_of(folder), {"step": "train", "base_model": base_model})
     return tree.uri

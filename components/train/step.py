@@ -61,7 +61,7 @@ def train(
             ):
                 index = CheckpointIndex(
                     fingerprint=made_of,
-                    base_uri=publish_base(folder, base_revision, root),
+                    base_uri=publish_base(folder, base_model, base_revision, root),
                     base_model=base_model,
                     base_revision=base_revision,
                     crops_digest=crop_set.digest,
