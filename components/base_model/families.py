@@ -19,13 +19,13 @@ from components.errors import UserError
 
 Prediction = Literal["epsilon", "v_prediction"]
 
-_UNET = "model.diffusion_model."
-_FIRST = f"{_UNET}input_blocks.0.0.weight"
-_CONTEXT = f"{_UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+UNET = "model.diffusion_model."
+_FIRST = f"{UNET}input_blocks.0.0.weight"
+_CONTEXT = f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 _OPEN_CLIP = "cond_stage_model.model."
 _TEXT_NAMES, _VAE_NAMES = ("cond_stage_model.transformer.", _OPEN_CLIP), "first_stage_model."
 
-#: Beginning of a tensor's name, as the file's or below `_UNET` → what such a file is.
+#: Beginning of a tensor's name, as the file's or below `UNET` → what such a file is.
 _OTHERS = {
     "conditioner.embedders.": "Stable Diffusion XL",
     "joint_blocks.": "Stable Diffusion 3",
@@ -61,9 +61,7 @@ def recognised(shapes: Mapping[str, Sequence[int]], file: str) -> Family:
         UserError: naming what else the file holds, where that is known, and what is supported.
     """
     if _FIRST not in shapes or _CONTEXT not in shapes:
-        kinds = (
-            what for begin, what in _OTHERS.items() if any(n.removeprefix(_UNET).startswith(begin) for n in shapes)
-        )
+        kinds = (what for begin, what in _OTHERS.items() if any(n.removeprefix(UNET).startswith(begin) for n in shapes))
         raise UserError(f"{file}: {next(kinds, 'no Stable Diffusion in its original layout')}; {SUPPORTED}")
     if any(name.startswith("conditioner.embedders.") for name in shapes):
         raise UserError(f"{file}: Stable Diffusion XL; {SUPPORTED}")

@@ -26,8 +26,6 @@ from components.errors import UserError
 from components.progress import log
 from components.sampling import pipeline_of
 
-_PARTS = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.")
-
 
 def convert(file: Path, folder: Path, place: str) -> Path:
     """Write the model in `file` as a diffusers folder at `folder`, which is returned.
@@ -44,7 +42,7 @@ def convert(file: Path, folder: Path, place: str) -> Path:
     weights = file
     if file.suffix != ".safetensors":
         weights = folder.with_name(f"{file.stem}.safetensors")
-        _rewrite(file, weights, place)
+        _rewrite(file, weights)
     shapes, dtype, metadata = _header(weights, place)
     family = families.recognised(shapes, place)
     if not (file.parent / CONFIG / layout.INDEX).is_file():
@@ -63,11 +61,9 @@ def convert(file: Path, folder: Path, place: str) -> Path:
     return folder
 
 
-def _rewrite(file: Path, target: Path, place: str) -> None:
-    """The tensors of the pickle `file` as safetensors, without those of an optimizer or an average."""
-    tensors = {name: tensor for name, tensor in read_ckpt(file).items() if name.startswith(_PARTS)}
-    if not tensors:
-        raise UserError(f"{place}: no Stable Diffusion in its original layout; {layout.SUPPORTED}")
+def _rewrite(file: Path, target: Path) -> None:
+    """The tensors of the pickle `file` as safetensors, without those of an average."""
+    tensors = {name: tensor for name, tensor in read_ckpt(file).items() if not name.startswith("model_ema.")}
     # What shares memory is written apart: the format has no way to say that it does.
     save_file({name: tensor.clone() for name, tensor in tensors.items()}, target)
 
@@ -77,7 +73,7 @@ def _header(weights: Path, place: str) -> tuple[dict[str, Sequence[int]], torch.
     try:
         with safe_open(weights, framework="pt") as opened:
             shapes = {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118 - no mapping
-            dtypes = {opened.get_slice(name).get_dtype() for name in shapes if name.startswith(_PARTS[0])}
+            dtypes = {opened.get_slice(name).get_dtype() for name in shapes if name.startswith(families.UNET)}
             metadata = dict(opened.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise UserError(f"{place}: not a readable .safetensors file ({error}); copy it again") from None

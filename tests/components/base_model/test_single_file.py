@@ -101,9 +101,12 @@ def test_a_pickle_that_holds_code_is_refused_and_not_run(single: Path, tmp_path:
     ],
 )
 def test_other_architectures_are_refused_by_name(tmp_path: Path, names: list[str], said: str) -> None:
-    save_file({name: torch.zeros(1) for name in names}, tmp_path / "other.safetensors")
-    with pytest.raises(UserError, match=f"{said}.*supported are Stable Diffusion 1.x and 2.x"):
-        convert(tmp_path / "other.safetensors", tmp_path / "folder", "the place")
+    tensors = {name: torch.zeros(1) for name in names}
+    save_file(tensors, tmp_path / "other.safetensors")
+    torch.save(tensors, tmp_path / "other.ckpt")
+    for file in ("other.safetensors", "other.ckpt"):
+        with pytest.raises(UserError, match=f"the place: .*{said}.*supported are Stable Diffusion 1.x and 2.x"):
+            convert(tmp_path / file, tmp_path / f"{file}-folder", "the place")
 
 
 def test_a_file_that_is_not_whole_is_refused(single: Path, tmp_path: Path) -> None:
