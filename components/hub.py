@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import certifi
 import urllib3
@@ -86,11 +87,19 @@ def look(repository: Repository) -> Listing:
         UserError: where there is no such repository or revision, or this token may not read it.
         Unavailable: the hub does not answer.
     """
-    found = json.loads(_answered(repository, "GET", f"api/models/{repository.name}/revision/{repository.revision}"))
-    listing = Listing(found["sha"], tuple(entry["rfilename"] for entry in found.get("siblings", ())))
-    if found.get("gated") and listing.files:
+    revision = quote(repository.revision, safe="")
+    answer = _answered(repository, "GET", f"api/models/{repository.name}/revision/{revision}")
+    try:
+        found = json.loads(answer)
+        listing = Listing(found["sha"], tuple(entry["rfilename"] for entry in found["siblings"]))
+    except (ValueError, KeyError, TypeError):
+        raise Unavailable(
+            f"{repository}: what answers at {_endpoint()} is no hub; try again, or set HF_ENDPOINT"
+        ) from None
+    weights = [file for file in listing.files if file.endswith(".safetensors")]
+    if found.get("gated") and weights:
         # Anyone may list a gated repository; whether this token may read it shows with a file.
-        _answered(repository, "HEAD", f"{repository.name}/resolve/{listing.commit}/{listing.files[0]}")
+        _answered(repository, "HEAD", f"{repository.name}/resolve/{listing.commit}/{weights[0]}")
     return listing
 
 

@@ -25,6 +25,7 @@ class HubServer:
     commit: str = COMMIT
     gated: bool = False  #: files go to who sends `TOKEN` only
     broken: bool = False  #: every answer is status 503
+    portal: bool = False  #: every answer is a page, as where a network wants to be logged into
     endpoint: str = ""
     requests: list[str] = field(default_factory=list)  #: method and path of each, in the order of their arrival
 
@@ -35,6 +36,8 @@ class HubServer:
         """Status, headers and content for a path."""
         if self.broken:
             return 503, {}, b"{}"
+        if self.portal:
+            return 200, {"Content-Type": "text/html"}, b"<html>Welcome</html>"
         if not path.removeprefix("api/models/").startswith(f"{self.name}/"):
             return 401, {"X-Error-Code": "RepoNotFound"}, b"{}"
         kind, _, rest = path.removeprefix("api/models/").removeprefix(f"{self.name}/").partition("/")

@@ -63,8 +63,6 @@ def recognised(shapes: Mapping[str, Sequence[int]], file: str) -> Family:
     if _FIRST not in shapes or _CONTEXT not in shapes:
         kinds = (what for begin, what in _OTHERS.items() if any(n.removeprefix(UNET).startswith(begin) for n in shapes))
         raise UserError(f"{file}: {next(kinds, 'no Stable Diffusion in its original layout')}; {SUPPORTED}")
-    if any(name.startswith("conditioner.embedders.") for name in shapes):
-        raise UserError(f"{file}: Stable Diffusion XL; {SUPPORTED}")
     missing = [
         what
         for what, begins in (("autoencoder", _VAE_NAMES), ("text encoder", _TEXT_NAMES))

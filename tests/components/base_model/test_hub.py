@@ -141,6 +141,9 @@ def test_a_hub_that_does_not_answer_is_unavailable(hub: HubServer, monkeypatch: 
     hub.broken = True
     with pytest.raises(Unavailable, match="status 503"):
         base_revision("hf://maker/tiny", 2)
+    hub.broken, hub.portal = False, True
+    with pytest.raises(Unavailable, match="is no hub"):
+        base_revision("hf://maker/tiny", 2)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(Unavailable, match="does not answer; .*HF_HUB_OFFLINE=1.*mirror"):
         base_revision("hf://maker/tiny", 2)
