@@ -1,5 +1,5 @@
-# make help lists the targets. Settings: DATA, NAME, SET, PARAMS, SEEDS, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES, FLAGS,
-# PROFILE, PUSHED, PYTHON, TORCH_INDEX.
+# make help lists the targets. Settings: DATA, NAME, BASE, SET, PARAMS, SEEDS, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES,
+# FLAGS, PROFILE, PUSHED, PYTHON, TORCH_INDEX.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,6 +9,7 @@ PARAMS ?= quickstart
 TORCH_INDEX ?=
 DATA ?=
 NAME ?=
+BASE ?=
 SET ?=
 SEEDS ?= 0 1 2
 OUTPUT ?= .
@@ -27,7 +28,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requi
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan compile submit kind-up kind-run kind-down settings generate push datasets models gc test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate gpu-check lint format lock study clean golden
+.PHONY: help run plan compile submit kind-up kind-run kind-down settings generate push datasets mirror models gc test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate gpu-check lint format lock study clean golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +69,9 @@ push: $(VENV)/.installed ## make DATA=folder the newest version of the data set 
 
 datasets: $(VENV)/.installed ## list the data sets in the store
 	@$(BIN)/python -m pipelines dataset list --workdir '$(WORKDIR)'
+
+mirror: $(VENV)/.installed ## copy the base model BASE=hf://owner/name@revision (or a folder, or a file) into the store
+	@$(BIN)/python -m pipelines mirror --workdir '$(WORKDIR)' $(FLAGS) '$(BASE)'
 
 models: $(VENV)/.installed ## list the published models: versions, metrics, data, which is the latest
 	@$(BIN)/python -m pipelines models list --workdir '$(WORKDIR)'

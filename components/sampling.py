@@ -78,16 +78,30 @@ def load_file(file: Path, config: Path, device: str | None = None) -> Model:
     Raises:
         UserError: when the file does not hold what `config` describes.
     """
+    where = _device(device)
+    loaded = pipeline_of(file, config, torch.float16 if where.type == "cuda" else torch.float32)
+    return _ready(loaded.tokenizer, loaded.text_encoder, loaded.unet, loaded.vae, solver(config), where)
+
+
+def pipeline_of(file: Path, config: Path, dtype: torch.dtype) -> Any:
+    """The `StableDiffusionPipeline` of one `.safetensors` file in the original key layout, offline, on the CPU.
+
+    Raises:
+        UserError: when the file does not hold what the diffusers folder `config` describes.
+    """
     from diffusers import StableDiffusionPipeline
     from diffusers.utils.logging import disable_progress_bar
 
-    where = _device(device)
-    dtype = torch.float16 if where.type == "cuda" else torch.float32
     disable_progress_bar()
     try:
         loaded = StableDiffusionPipeline.from_single_file(
             str(file), config=str(config), torch_dtype=dtype, local_files_only=True, safety_checker=None
         )
+    except NotImplementedError:
+        # diffusers' way to say that a part of the network got no weights.
+        raise UserError(
+            f"{file}: tensors missing; the file is not complete, or the configuration another model's"
+        ) from None
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise UserError(
             f"{file}: cannot be loaded with the configuration in {config} ({type(error).__name__}: {error}); is it the "
@@ -97,7 +111,7 @@ def load_file(file: Path, config: Path, device: str | None = None) -> Model:
     absent = sorted({n for part in parts for n, tensor in part.state_dict().items() if tensor.is_meta})
     if absent:
         raise UserError(f"{file}: {len(absent)} tensors missing ({absent[0]}, …); the file is not complete")
-    return _ready(loaded.tokenizer, *parts, solver(config), where)
+    return loaded
 
 
 def _device(device: str | None) -> torch.device:

@@ -1,5 +1,5 @@
-"""The command line: ``python -m pipelines run``, ``study``, ``generate``, ``dataset``, ``models``, ``gc``, ``compile``
-and ``settings``; for a cluster ``submit``, ``status``, ``logs``, ``cancel``, ``outputs``, ``schedule`` and
+"""The command line: ``python -m pipelines run``, ``study``, ``generate``, ``dataset``, ``mirror``, ``models``, ``gc``,
+``compile`` and ``settings``; for a cluster ``submit``, ``status``, ``logs``, ``cancel``, ``outputs``, ``schedule`` and
 ``mirror-list``.
 
 Exit status: 0 done; 2 something in the input is wrong, and the message says what; 3 a run on a cluster failed or was
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.errors import Unavailable, UserError
-from pipelines import datasets
+from pipelines import datasets, mirror
 from pipelines.cleanup import command as cleanup
 from pipelines.generation import flags as generation
 from pipelines.models import command as models
@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
 
     generation.add_parser(commands)
     datasets.add_parser(commands)
+    mirror.add_parser(commands)
     models.add_parser(commands)
     cleanup.add_parser(commands)
 

@@ -97,6 +97,13 @@ def dataset(flags: argparse.Namespace) -> int:
     return datasets.dataset(flags)
 
 
+def mirror(flags: argparse.Namespace) -> int:
+    """Copy a base model into the store."""
+    from pipelines import mirror as mirroring
+
+    return mirroring.mirror(flags)
+
+
 def models(flags: argparse.Namespace) -> int:
     """List, show, compare, fetch and choose published models."""
     from pipelines.models import command

@@ -42,8 +42,9 @@ class PipelineConfig(Settings):
     base_model: str = Field(
         QUICKSTART_BASE,
         min_length=1,
-        description="Stable Diffusion 1.x or 2.x in diffusers' layout: a folder, an s3:// tree, or `quickstart` "
-        "for the tiny model that comes with this project.",
+        description="Stable Diffusion 1.x or 2.x: a diffusers folder or a single file (.safetensors, .ckpt, .pt), here "
+        "or in a store (s3://…), hf://owner/name@revision of the Hugging Face hub, or `quickstart` for the tiny model "
+        "that comes with this project.",
     )
     model_name: str = Field(
         "sample-boards",

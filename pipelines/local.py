@@ -21,9 +21,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from components import images
+from components import hub, images
 from components.archives import SUFFIXES
 from components.artifacts import Decision, Metrics, PublishedModel, read_json, write_json
+from components.base_model.places import SUFFIXES as SINGLE_FILES
+from components.base_model.places import kind_of
 from components.dataset import is_archive
 from components.errors import UserError
 from components.storage import Store
@@ -72,11 +74,17 @@ def prepare(config: PipelineConfig, workdir: Path) -> PipelineConfig:
         problems.append(f"--workdir {workdir}: cannot be written ({error.strerror}); name a folder that can")
     if base == QUICKSTART_BASE:
         base = str(QUICKSTART / "base")
+    elif base.startswith(hub.SCHEME):
+        try:
+            hub.parse(base)
+        except UserError as error:
+            problems.append(f"base_model: {error}")
     elif not _remote(base):
         base = os.path.abspath(Path(base).expanduser())  # noqa: PTH100 - keeps the user's own links
-        if not Path(base).is_dir():
+        if not (Path(base).is_file() if kind_of(base) == "file" else Path(base).is_dir()):
             problems.append(
-                f"base_model: {base} is no folder; give a diffusers folder, an s3:// tree or {QUICKSTART_BASE!r}"
+                f"base_model: {base} is no folder; give a diffusers folder, a single file ({', '.join(SINGLE_FILES)}), "
+                f"an s3:// place of either, hf://owner/name@revision or {QUICKSTART_BASE!r}"
             )
     if is_dvc(dataset) and config.store is None:
         problems.append(

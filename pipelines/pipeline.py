@@ -84,7 +84,7 @@ def make_pipeline(
         trained = train(
             config=train_settings,
             crops=cut.outputs["crops"],
-            base_model=base_model,
+            base_model=seen.outputs["base"],
             base_revision=seen.outputs["base_revision"],
             generation=seen.outputs["generation"],
             store=store,

@@ -62,7 +62,7 @@ def test_no_readme_has_an_open_place(path: object) -> None:
 
 def test_the_commands_are_those_that_the_help_lists() -> None:
     text = parser().format_help()
-    for command in ("run", "study", "generate", "dataset", "models", "gc", "compile", "settings"):
+    for command in ("run", "study", "generate", "dataset", "mirror", "models", "gc", "compile", "settings"):
         assert command in text
     for command in ("submit", "status", "logs", "cancel", "outputs", "schedule", "mirror-list"):
         assert command in text

@@ -23,13 +23,19 @@ def write_tokenizer(folder: Path) -> int:
 
 
 def write_pipeline(
-    folder: Path, seed: int = 0, widths: tuple[int, ...] = (32, 64, 64, 64), in_channels: int = 4, **scheduler: Any
+    folder: Path,
+    seed: int = 0,
+    widths: tuple[int, ...] = (32, 64, 64, 64),
+    in_channels: int = 4,
+    hidden_act: str = "quick_gelu",
+    **scheduler: Any,
 ) -> Path:
     """A complete diffusers folder with random weights in safetensors.
 
     Args:
         widths: channels of the UNet's four levels.
         in_channels: of the UNet; 9 for one that inpaints.
+        hidden_act: of the text encoder; "gelu" for OpenCLIP's family, which Stable Diffusion 2.x has.
         scheduler: overrides of its settings.
     """
     import torch
@@ -45,6 +51,7 @@ def write_pipeline(
         projection_dim=64,
         num_hidden_layers=2,
         num_attention_heads=2,
+        hidden_act=hidden_act,
         bos_token_id=words - 2,
         eos_token_id=words - 1,
         pad_token_id=words - 1,

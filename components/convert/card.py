@@ -66,7 +66,7 @@ def run_settings(facts: Facts) -> str:
 def _front_matter(facts: Facts) -> dict[str, Any]:
     return {
         "license": facts.config.licence,
-        **({"base_model": facts.index.base_model} if is_hub_name(facts.index.base_model) else {}),
+        **({"base_model": facts.base_name} if is_hub_name(facts.base_name) else {}),
         "pipeline_tag": "text-to-image",
         "library_name": "diffusers",
         "tags": ["stable-diffusion", "dreambooth", "defect-diffusion"],

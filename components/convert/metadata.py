@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from components import hub
 from components.artifacts import CheckpointIndex, Decision, TrainedOn
 from components.convert.architecture import Architecture
 from components.convert.config import ConvertConfig
@@ -47,6 +48,8 @@ class Facts:
     def base_name(self) -> str:
         """The base model without the folders in which it happened to lie."""
         named = self.index.base_model
+        if named.startswith(hub.SCHEME):
+            return hub.parse(named).name
         return named if is_hub_name(named) else re.split(r"[/\\]", named.rstrip("/\\"))[-1]
 
 

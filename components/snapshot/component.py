@@ -14,6 +14,7 @@ def snapshot(
     model_name: str,
     store: str,
     dataset_revision: dsl.OutputPath(str),
+    base: dsl.OutputPath(str),
     base_revision: dsl.OutputPath(str),
     published_revision: dsl.OutputPath(str),
     generation: dsl.OutputPath(str),

@@ -23,6 +23,11 @@ class SnapshotConfig(Settings):
     """How the data set is looked at; nothing here changes what a revision means."""
 
     workers: int = Field(4, ge=1, le=64, description="files read at the same time to compute their digests")
+    warm_start: bool = Field(
+        False,
+        description="train on new data from the model published last under model_name, instead of from base_model, "
+        "which then serves for the first one only",
+    )
     retrain_if: RetrainIf = Field(
         default_factory=RetrainIf, description="When a data set that changed is worth another model."
     )

@@ -11,14 +11,16 @@ import json
 import re
 from collections.abc import Callable
 
+from components.base_model.revision import base_revision
 from components.crop.config import CropConfig
-from components.dataset import is_remote, list_folder, local_folder
 from components.errors import Unavailable, UserError
 from components.progress import log
-from components.revision import content_revision, dataset_revision, say
+from components.revision import dataset_revision
 from components.runtime import Result
 from components.snapshot.config import SnapshotConfig
+from components.snapshot.lineage import next_base, predecessor
 from components.snapshot.news import Seen, decide
+from components.snapshot.published import Base
 from components.storage import Store
 
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -33,12 +35,15 @@ def snapshot(
         config: the step's settings.
         crop_settings: the crop step's, for what `RetrainIf` counts.
         dataset: local folder or ``s3://bucket/prefix`` with the annotated images, or an archive of them.
-        base_model: local folder in diffusers layout, or an ``s3://`` tree published with a manifest.
+        base_model: local folder in diffusers layout, an ``s3://`` tree published with a manifest, a single-file
+            checkpoint in either, or ``hf://owner/name@revision``.
         model_name: name that the finished model is published under: ``[a-z0-9][a-z0-9._-]*``, 63 at most.
         store: ``s3://`` prefix of the object store that runs and models are kept in.
 
     Returns:
-        Output parameters, all strings: ``dataset_revision`` and ``base_revision`` (sha256 digests),
+        Output parameters, all strings: ``dataset_revision`` and ``base_revision`` (sha256 digests;
+        of a repository of the hub the commit), ``base`` (where the base to train from is: `base_model`, or with
+        ``warm_start`` the model published last, see `components.snapshot.lineage`),
         ``published_revision`` (the version published last under `model_name`, empty where there is
         none), ``generation`` (changes when the store is wiped or cleaned), ``news`` (a sentence). Where the data
         set has changed too little (`components.snapshot.news`), ``dataset_revision`` is the one that the published
@@ -47,7 +52,7 @@ def snapshot(
     Raises:
         UserError: a path or prefix that is missing, empty or unreadable, a folder that is no diffusers
             model, a wrong name.
-        Unavailable: the object store does not answer.
+        Unavailable: the object store, or the hub, does not answer.
     """
     found: dict[str, str] = {}
     problems: list[str] = []
@@ -68,39 +73,22 @@ def snapshot(
                 raise
     if problems:
         raise UserError(*problems)
+    home, base = Store.from_env(store), Base(base_model, found["base_revision"])
+    published = (home, model_name, found["published_revision"])
     seen = Seen(
         dataset,
         found["dataset_revision"],
-        found["base_revision"],
+        # A base that follows from the model published last makes that model no other one.
+        predecessor(*published, base).revision if config.warm_start else base.revision,
         found["generation"],
         model_name,
         found["published_revision"],
     )
-    verdict = decide(config.retrain_if, crop_settings, seen, Store.from_env(store))
-    return Result(parameters={**found, "dataset_revision": verdict.revision, "news": verdict.news})
-
-
-def base_revision(base_model: str, workers: int) -> str:
-    """Digest of a base model: of its files for a folder, its manifest's for a published tree."""
-    if is_remote(base_model):
-        manifest = Store.from_env(base_model).manifest()
-        if manifest is None:
-            raise UserError(
-                f"base_model: no complete model at {base_model} (no MANIFEST.json there); mirror the model's "
-                "folder to the store first, or let an upload that is under way finish"
-            )
-        log(f"base_model {base_model}: published tree, revision {manifest.digest[:12]}")
-        return manifest.digest
-    folder = local_folder(base_model, "base_model")
-    files = list_folder(folder, "base_model")
-    if not any(f.path == "model_index.json" for f in files):
-        raise UserError(
-            f"base_model: {folder} has no model_index.json, so it is not a model in diffusers layout; give the "
-            "folder that holds model_index.json, unet/, vae/, text_encoder/ and tokenizer/"
-        )
-    revision = content_revision(folder, files, "base_model", workers)
-    say("base_model", base_model, files, revision)
-    return revision
+    verdict = decide(config.retrain_if, crop_settings, seen, home)
+    if config.warm_start:
+        base = next_base(*published, verdict.revision, base, config.workers)
+    given_out = {"dataset_revision": verdict.revision, "base": base.place, "base_revision": base.revision}
+    return Result(parameters={**found, **given_out, "news": verdict.news})
 
 
 def published_revision(store: str, model_name: str) -> str:

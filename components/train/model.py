@@ -13,11 +13,8 @@ from typing import Any
 
 import torch
 
+from components.base_model.layout import WEIGHTED
 from components.errors import UserError
-
-#: Parts of a pipeline's folder that are needed; a safety checker or feature extractor is left behind.
-COMPONENTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
-WEIGHTED = ("text_encoder", "unet", "vae")
 
 
 @dataclass
@@ -35,35 +32,6 @@ class BaseModel:
     def inpaints(self) -> bool:
         """Whether the UNet takes a mask and what is left of the image beside the latents."""
         return bool(self.unet.config.in_channels > self.vae.config.latent_channels)
-
-
-def check_folder(folder: Path) -> None:
-    """Hold a folder to the supported layout before anything heavy is loaded.
-
-    Raises:
-        UserError: naming what is missing or not supported.
-    """
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise UserError(f"{folder}: no model_index.json; base_model must be a diffusers folder of Stable Diffusion")
-    try:
-        name = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
-    except (ValueError, AttributeError):
-        raise UserError(f"{index}: not valid JSON; copy the base model again") from None
-    if name not in ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline"):
-        raise UserError(
-            f"{index}: the pipeline is a {name}; supported are Stable Diffusion 1.x and 2.x "
-            "(StableDiffusionPipeline) and those of them that inpaint (StableDiffusionInpaintPipeline). SDXL, SD 3 "
-            "and Flux are not"
-        )
-    missing = [part for part in COMPONENTS if not (folder / part).is_dir()]
-    missing += [
-        f"{part}/*.safetensors"
-        for part in WEIGHTED
-        if part not in missing and not any((folder / part).glob("*.safetensors"))
-    ]
-    if missing:
-        raise UserError(f"{folder}: {', '.join(missing)} missing; weights must be safetensors, pickles are not loaded")
 
 
 def load(folder: Path) -> BaseModel:
@@ -99,18 +67,3 @@ def _config(part: Path) -> dict[str, Any]:
     data: dict[str, Any] = json.loads((part / "config.json").read_text(encoding="utf-8"))
     # The base's may be half; what is trained here is not.
     return {key: value for key, value in data.items() if key not in ("dtype", "torch_dtype")}
-
-
-def files_of(folder: Path) -> list[Path]:
-    """The files of a base model worth storing: configurations, tokenizer and float32 or half weights.
-
-    Where a part has several weight files (variants such as ``.fp16.``, pickles beside safetensors),
-    only the ones that `load` reads are kept.
-    """
-    kept = [folder / "model_index.json"]
-    for part in COMPONENTS:
-        for path in sorted((folder / part).rglob("*")):
-            variant = ".fp16." in path.name or ".non_ema." in path.name
-            if path.is_file() and path.suffix in (".json", ".txt", ".safetensors") and not variant:
-                kept.append(path)
-    return kept

@@ -26,6 +26,7 @@ import torch
 
 from components import adapters
 from components.artifacts import CheckpointIndex, CheckpointRef
+from components.base_model import layout
 from components.checkpoints import step_name
 from components.errors import UserError
 from components.progress import log
@@ -33,7 +34,6 @@ from components.storage import MANIFEST, Store, digest_of
 from components.train import lora
 from components.train.config import TrainConfig
 from components.train.history import History
-from components.train.model import files_of
 from components.train.snapshot import Snapshot, unpacked, write_component
 from components.train.uploads import persistently
 
@@ -208,10 +208,14 @@ def _fetched(tree: Store) -> dict[str, Any] | None:
     return state
 
 
-def publish_base(folder: Path, revision: str, store: Store) -> str:
-    """Store the base model in `folder` once; the URI of its tree."""
-    tree = store.at("base-models", revision[:16])
+def base_tree(store: Store, revision: str) -> Store:
+    """Where the base model of a revision lies in the store, once train has put it there."""
+    return store.at("base-models", revision[:16])
+
+
+def publish_base(folder: Path, base_model: str, revision: str, store: Store) -> str:
+    """Store the base model in `folder`, which the user knows as `base_model`, once; the URI of its tree."""
+    tree = base_tree(store, revision)
     if tree.manifest() is None:
-        files = {path.relative_to(folder).as_posix(): path for path in files_of(folder)}
-        tree.put_files(files, {"step": "train", "base_model": folder.name})
+        tree.put_files(layout.files_of(folder), {"step": "train", "base_model": base_model})
     return tree.uri

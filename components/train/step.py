@@ -8,17 +8,17 @@ from pathlib import Path
 
 from components import artifacts
 from components.artifacts import CheckpointIndex, CropSet
+from components.base_model.opening import opened
 from components.errors import UserError
 from components.leases import held, run_scope
 from components.progress import log
 from components.runtime import InputPath, OutputPath, Result
 from components.storage import Store
-from components.train import model
 from components.train.config import TrainConfig
 from components.train.job import Job, carry_out
 from components.train.processes import train_together
 from components.train.reports import Reports
-from components.train.run import Run, fingerprint, publish_base
+from components.train.run import Run, base_tree, fingerprint, publish_base
 
 
 def train(
@@ -50,24 +50,26 @@ def train(
     root = Store.from_env(store)
     made_of = fingerprint(crop_set.digest, base_revision, config)
     run = Run(root, made_of)
-    with held(root, run_scope(made_of), "train"), tempfile.TemporaryDirectory(prefix="base-") as temporary:
-        folder = _base_folder(base_model, Path(temporary))
+    with held(root, run_scope(made_of), "train"):
         index = run.finished()
         if index is not None:
             log(f"train: run {index.fingerprint} is already in the store, complete; nothing to train")
         else:
-            index = CheckpointIndex(
-                fingerprint=made_of,
-                base_uri=publish_base(folder, base_revision, root),
-                base_model=base_model,
-                base_revision=base_revision,
-                crops_digest=crop_set.digest,
-                resolution=crop_set.resolution,
-                prompts=crop_set.prompts,
-                checkpoints=[],
-                settings=config.model_dump(mode="json"),
-            )
-            with tempfile.TemporaryDirectory(prefix="state-") as shared:
+            with (
+                opened(base_model, base_revision, base_tree(root, base_revision)) as folder,
+                tempfile.TemporaryDirectory(prefix="state-") as shared,
+            ):
+                index = CheckpointIndex(
+                    fingerprint=made_of,
+                    base_uri=publish_base(folder, base_model, base_revision, root),
+                    base_model=base_model,
+                    base_revision=base_revision,
+                    crops_digest=crop_set.digest,
+                    resolution=crop_set.resolution,
+                    prompts=crop_set.prompts,
+                    checkpoints=[],
+                    settings=config.model_dump(mode="json"),
+                )
                 job = Job(config, crops, folder, store, index, started, Path(shared))
                 if config.num_processes == 1:
                     carry_out(job)
@@ -80,19 +82,3 @@ def train(
     artifacts.write_json(checkpoints / "index.json", index)
     steps = [ref.step for ref in index.refs()]
     return Result(metadata={"checkpoints": {"fingerprint": index.fingerprint, "steps": str(steps)}, "metrics": numbers})
-
-
-def _base_folder(base_model: str, temporary: Path) -> Path:
-    """The base model as a local folder, fetched from the store where it is a tree there."""
-    if base_model.startswith("s3://"):
-        tree = Store.from_env(base_model)
-        if tree.manifest() is None:
-            raise UserError(f"base_model {base_model}: there is no complete model; mirror it into the store first")
-        tree.get_tree(temporary)
-        folder = temporary
-    else:
-        folder = Path(base_model)
-        if not folder.is_dir():
-            raise UserError(f"base_model {base_model}: no such folder; give a diffusers folder or an s3:// URI")
-    model.check_folder(folder)
-    return folder

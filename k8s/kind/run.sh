@@ -27,14 +27,10 @@ store=s3://defect-diffusion
 images=runs/.local/kind-boards
 [ -d "$images" ] || "$PYTHON" -m pipelines.quickstart.samples --out "$images"
 "$PYTHON" -m pipelines dataset push --store "$store" "$images" boards
-"$PYTHON" - "$store/base-models/quickstart" <<'PYTHON'
-import sys
-from pathlib import Path
-
-from components.storage import Store
-
-Store.from_env(sys.argv[1]).put_tree(Path("pipelines/quickstart/base"))
-PYTHON
+said=$("$PYTHON" -m pipelines mirror --store "$store" pipelines/quickstart/base)
+printf "%s\n" "$said"
+base=$(sed -n "s/^place *//p" <<<"$said")
+[ -n "$base" ] || fail "the base model could not be copied into the store; what was said is above"
 "$PYTHON" -m pipelines submit --profile kind --host "$URL" --set "store=$store" \
-  --set "dataset=$store/datasets/boards" --set "base_model=$store/base-models/quickstart" --set model_name=boards
+  --set "dataset=$store/datasets/boards" --set "base_model=$base" --set model_name=boards
 "$PYTHON" -m pipelines outputs --host "$URL" --to runs/kind

@@ -52,9 +52,9 @@ def weights_of(config: PipelineConfig) -> Iterable[tuple[str, str]]:
         if place.startswith("s3://"):
             yield place, f"{setting}: in the store already"
         elif place.startswith("hf://"):
-            yield place, f"{setting}: on the hub; copy it into the store and name it there, its licence accepted"
+            yield place, f"{setting}: on the hub; copy it into the store with `mirror` and name it there"
         else:
-            yield place, f"{setting}: on this machine; copy it into the store and name it there"
+            yield place, f"{setting}: on this machine; copy it into the store with `mirror` and name it there"
 
 
 def beside() -> Iterable[tuple[str, str]]:

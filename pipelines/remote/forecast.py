@@ -23,7 +23,8 @@ from pipelines.remote.server import Server
 from pipelines.remote.versions import Version
 from pipelines.table import columns
 
-#: Step → the pipeline's parameters that it is given; a step is given what those before it make, besides.
+#: Step → the pipeline's parameters that it is given, train's base by way of snapshot; a step is given what those before
+#: it make, besides.
 PARAMETERS = {
     "crop": ("crop_settings", "dataset", "store"),
     "train": ("train_settings", "base_model", "store"),

@@ -75,7 +75,10 @@ def fetch(store: Store, version: Published, folder: Path) -> list[str]:
 
 def _made_with(record: ModelRecord, parameters: Mapping[str, Any]) -> bool:
     """Whether the version's data set, base model and settings are the run's, as far as both say them."""
-    if record.dataset not in ("", parameters["dataset"]) or record.base_model != parameters["base_model"]:
+    if record.dataset not in ("", parameters["dataset"]):
+        return False
+    # With a warm start the base is the model published last, and no setting says which that was.
+    if record.base_model != parameters["base_model"] and not parameters["snapshot_settings"].get("warm_start"):
         return False
     for step in ("train", "evaluate", "convert"):
         given, made = parameters[f"{step}_settings"], record.settings.get(step)

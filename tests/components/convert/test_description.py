@@ -91,8 +91,12 @@ def test_card_front_matter() -> None:
         "library_name": "diffusers",
         "tags": ["stable-diffusion", "dreambooth", "defect-diffusion"],
     }
-    hub = facts(base_model="stable-diffusion-v1-5/stable-diffusion-v1-5")
-    assert front_matter(model_card(hub, "v1", "f"))["base_model"] == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    for named in (
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "hf://stable-diffusion-v1-5/stable-diffusion-v1-5@main",
+    ):
+        card = model_card(facts(base_model=named), "v1", "f")
+        assert front_matter(card)["base_model"] == "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
 def test_card_holds_prompts_counts_and_intervals() -> None:

@@ -186,7 +186,7 @@ def test_places(tmp_path: Path, store: Store, clip_folder: Path, monkeypatch: py
     for absent, said in (
         (str(tmp_path / "none"), "no such file or folder"),
         (place.uri_of("none.pt"), "none.pt"),
-        ("hf://nobody/nothing", "neither cached nor to be had"),
+        ("hf://nobody/nothing", "not in the cache"),
     ):
         with pytest.raises(UserError, match=said):
             fetch(absent, tmp_path)

@@ -33,7 +33,8 @@ def upload(home: Store, folder: Path) -> Store:
 def test_a_second_look_sees_the_same(home: Store, folder: Path) -> None:
     first = look(home, folder / "data", folder / "base").parameters
     assert look(home, folder / "data", folder / "base").parameters == first
-    assert set(first) == {"dataset_revision", "base_revision", "published_revision", "generation", "news"}
+    assert set(first) == {"dataset_revision", "base", "base_revision", "published_revision", "generation", "news"}
+    assert first["base"] == str(folder / "base")
     assert all(isinstance(value, str) for value in first.values())
     assert first["published_revision"] == ""
     assert first["generation"]

@@ -188,7 +188,7 @@ def test_a_scheduled_run_on_unchanged_data_starts_no_gpu_pod() -> None:
     }
     assert {name: keys for name, keys in told.items() if keys} == {
         "crop": ["dataset_revision"],
-        "train": ["base_revision", "generation"],
+        "train": ["base", "base_revision", "generation"],
     }
     # No artifact of snapshot's, which is a new one each time, goes into a later step.
     for task in tasks.values():
