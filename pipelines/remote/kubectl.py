@@ -31,13 +31,14 @@ def command(context: str | None, *arguments: str) -> list[str] | None:
 
 
 def get(context: str | None, *arguments: str) -> dict[str, Any] | None:
-    """What ``kubectl get … -o json`` answers; None where there is no kubectl or it may not."""
+    """What ``kubectl get … -o json`` answers; None where there is no kubectl, or it may see none of it."""
     line = command(context, "get", *arguments, "-o", "json")
     if line is None:
         return None
     try:
         done = subprocess.run(line, capture_output=True, timeout=_ANSWERS_WITHIN, stdin=subprocess.DEVNULL)
-        return dict(json.loads(done.stdout)) if done.returncode == 0 else None
+        # Of several kinds it gives those that it may see, with a status that says it could not see all.
+        return dict(json.loads(done.stdout))
     except (subprocess.TimeoutExpired, ValueError):
         return None
 
