@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Read by the scripts beside it. The variable CLUSTER names another cluster than defect-diffusion.
 set -euo pipefail
 CLUSTER=${CLUSTER:-defect-diffusion}

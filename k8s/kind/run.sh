@@ -19,9 +19,10 @@ for _ in $(seq 60); do
   sleep 0.5
 done
 set -a
+# shellcheck source=/dev/null
 . k8s/overlays/kind/store.env
-STORE_ENDPOINT_URL=http://127.0.0.1:$port
 set +a
+export STORE_ENDPOINT_URL=http://127.0.0.1:$port
 
 store=s3://defect-diffusion
 images=runs/.local/kind-boards

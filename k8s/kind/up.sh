@@ -8,11 +8,11 @@ docker info >/dev/null 2>&1 || fail "Docker does not answer: start it, or add yo
 
 images=$("$PYTHON" -m pipelines mirror-list images --profile kind)
 for image in $images; do
-  docker image inspect "$image" >/dev/null 2>&1 || missing=yes
+  if ! docker image inspect "$image" >/dev/null 2>&1; then
+    make images
+    break
+  fi
 done
-if [ "${missing:-no}" = yes ]; then
-  make images
-fi
 
 if kind get clusters 2>/dev/null | grep -qx "$CLUSTER"; then
   echo "the cluster $CLUSTER is there"
