@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import Any
 
 from components import images
-from components.errors import UserError
+from components.errors import Unavailable, UserError
 from components.progress import duration
 from components.storage import Store
 from pipelines.cluster.profile import Profile
@@ -15,7 +16,7 @@ from pipelines.config import PipelineConfig
 from pipelines.pipeline import arguments
 from pipelines.remote import access, cron, forecast, logs, outputs, runs, schedule, versions
 from pipelines.remote.follow import follow
-from pipelines.remote.server import Server, connected
+from pipelines.remote.server import Missing, Server, connected
 from pipelines.table import columns
 
 #: Exit status of a run that failed or was cancelled.
@@ -172,11 +173,19 @@ def _followed(server: Server, run_id: str, flags: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; the run goes on: status --follow {run_id} watches it again, cancel {run_id} ends it")
         return INTERRUPTED
-    for step in runs.steps(run):
-        if step.state == "FAILED" and flags.no_logs:
-            text = logs.whole(server, run, step, logs.of_version(server, run))
-            print("\n".join(f"{step.name:>12} | {line}" for line in (text or "").splitlines()[-_LAST_LINES:]))
+    if flags.no_logs:
+        # How the run ended is said whether or not its logs can be had.
+        with contextlib.suppress(Missing, Unavailable):
+            _say_failures(server, run)
     return _said(run)
+
+
+def _say_failures(server: Server, run: Any) -> None:
+    """Print the last lines of the steps that failed."""
+    for step in runs.steps(run):
+        if step.state == "FAILED":
+            text = logs.whole(server, run, step, logs.of_version(server, run)) or ""
+            print("\n".join(f"{step.name:>12} | {line}" for line in text.splitlines()[-_LAST_LINES:]), flush=True)
 
 
 def _said(run: Any) -> int:

@@ -31,7 +31,8 @@ def fnv(text: str) -> int:
 
 def pod(step: str, template: str = "metadata-0-1-system-container-impl", attempt: str = "") -> str:
     """The name of a step's pod."""
-    return f"{WORKFLOW}-{template}-{fnv(f'{WORKFLOW}.root.{step.replace(chr(95), chr(45))}.executor{attempt}')}"
+    task = step.replace("_", "-")
+    return f"{WORKFLOW}-{template}-{fnv(f'{WORKFLOW}.root.{task}.executor{attempt}')}"
 
 
 def scene(state: str, **steps: str) -> Scene:
