@@ -83,12 +83,13 @@ def _diff(flags: argparse.Namespace, store: Store) -> list[str]:
 
 
 def _pull(flags: argparse.Namespace, store: Store) -> list[str]:
+    from components.models.catalog import WEIGHTS
     from pipelines.models.published import find
 
     found, folder = find(store, flags.name), flags.folder
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give a folder")
-    others = sorted(path.name for path in folder.glob("*.safetensors") if path.name != found.weights.path)
+    others = sorted(p.name for p in folder.glob("*") if p.suffix in WEIGHTS and p.name != found.weights.path)
     if others:
         raise UserError(f"{folder}: holds another model ({others[0]}); give an empty folder, or remove that file")
     found.place.get_tree(folder)
