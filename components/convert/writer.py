@@ -34,8 +34,9 @@ _CONTAINERS: dict[str, Callable[[BinaryIO, Sequence[Tensor], Mapping[str, str]],
     ".ckpt": Ckpt,
 }
 
-#: Values cast and written at once; bounds the memory whatever a tensor's size.
-_PIECE = 1 << 20
+#: Values cast, looked through and written at once. Bounds the memory whatever a tensor's size; small enough that what
+#: was looked through is still in the processor's cache when it is written.
+_PIECE = 1 << 18
 
 #: As many refused tensors as an error names.
 _LISTED = 8
