@@ -199,9 +199,8 @@ def main() -> None:
         return
     load = os.getloadavg()[0]
     print(f"load {load:.1f} before{' (busy: compare the ratio only)' if load > 0.5 else ''}", flush=True)
-    print(
-        "| checkpoint | file | way | seconds | × copy | anonymous memory added |\n|---|---|---|---|---|---|", flush=True
-    )
+    print("| checkpoint | file | way | seconds | × copy | of them computing | anonymous memory added |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     for label in given.sizes:
         with tempfile.TemporaryDirectory(prefix="bench-convert-") as folder:
             checkpoint = Path(folder) / "checkpoint"
