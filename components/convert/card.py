@@ -28,8 +28,7 @@ image = pipe(
 ).images[0]
 image.save("defect.png")
 ```"""
-
-
+#: Ways to have a pipeline; BASE_MODEL is for the reader to fill in.
 _LOAD_WHOLE = """\
 pipe = StableDiffusionPipeline.from_single_file(
     "{file}", config="config", local_files_only=True, safety_checker=None{vae}

@@ -27,7 +27,9 @@ _STEPS, _SEED = 3, 0
 def load_checkpoint(folder: Path) -> StableDiffusionPipeline:
     """A diffusers folder as a pipeline, in float32."""
     from diffusers import StableDiffusionPipeline
+    from diffusers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     pipeline: StableDiffusionPipeline = StableDiffusionPipeline.from_pretrained(
         folder,
         dtype=torch.float32,

@@ -69,7 +69,7 @@ def compare(file: Path, base: Path, update: Path, dtype: str, prompt: str | None
     """
     pipeline = images.load_checkpoint(base)
     try:
-        pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name="written", local_files_only=True)
+        _load(pipeline, file, "written")
     except Exception as error:
         raise Mismatch(f"{file.name}: diffusers cannot load it: {type(error).__name__}: {error}") from error
     adapter = adapters.read(update)
@@ -79,8 +79,20 @@ def compare(file: Path, base: Path, update: Path, dtype: str, prompt: str | None
         return None
     written = images.draw(pipeline, prompt)
     pipeline.delete_adapters("written")
-    pipeline.load_lora_weights(update.parent, weight_name=update.name, adapter_name="trained", local_files_only=True)
+    _load(pipeline, update, "trained")
     return images.difference(file.name, written, images.draw(pipeline, prompt), dtype)
+
+
+def _load(pipeline: StableDiffusionPipeline, file: Path, name: str) -> None:
+    from transformers.utils import logging
+
+    # transformers reports every weight that a LoRA does not hold as missing: all of the model's own.
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=name, local_files_only=True)
+    finally:
+        logging.set_verbosity(before)
 
 
 def _compare_updates(file: str, pipeline: StableDiffusionPipeline, adapter: Adapter, dtype: torch.dtype) -> None:

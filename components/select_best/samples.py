@@ -12,6 +12,7 @@ from components.checkpoints import step_name
 
 #: Images a class, and the side at which each is shown at most: some 100 kB a class.
 COLUMNS, SIDE = 6, 256
+_GROUND = "#dfe4ea"
 
 
 def write_samples(metrics: Path, step: int, folder: Path) -> None:
@@ -32,6 +33,7 @@ def write_samples(metrics: Path, step: int, folder: Path) -> None:
             with Image.open(path) as image:
                 pictures.append(image.convert("RGB"))
         # A class with fewer images leaves its row's end empty.
-        pictures += [Image.new("RGB", (side, side), "white")] * (columns - len(row))
+        pictures += [Image.new("RGB", (side, side), _GROUND)] * (columns - len(row))
     folder.mkdir(parents=True, exist_ok=True)
-    report.contact_sheet(pictures, columns, side).save(folder / SAMPLES, optimize=True)
+    sheet = report.contact_sheet(pictures, columns, side, background=_GROUND)
+    sheet.save(folder / SAMPLES, optimize=True)
