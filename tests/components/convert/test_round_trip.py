@@ -22,7 +22,7 @@ from .test_file import convert
 
 WIDTHS = (32, 64, 96, 96)
 WORDS = 514  # the tests' tokenizer
-UNET = {"block_out_channels": WIDTHS, "norm_num_groups": 32}
+UNET: dict[str, Any] = {"block_out_channels": WIDTHS, "norm_num_groups": 32}
 VAE = {"block_out_channels": WIDTHS, "layers_per_block": 2, "norm_num_groups": 32}
 SD15 = {"unet": {**UNET, "attention_head_dim": 8}, "vae": VAE, "text": {"num_hidden_layers": 12}}
 SD21 = {
@@ -30,7 +30,7 @@ SD21 = {
     "vae": VAE,
     "text": {"num_hidden_layers": 23, "hidden_act": "gelu"},
 }
-INPAINTING = {**SD15, "unet": {**SD15["unet"], "in_channels": 9}}
+INPAINTING = {**SD15, "unet": {**UNET, "attention_head_dim": 8, "in_channels": 9}}
 
 VERSION_1 = published.autoencoder(WIDTHS) | published.clip(32, 64, 12, WORDS)
 LAYOUTS: dict[str, tuple[dict[str, Any], Shapes]] = {
