@@ -28,7 +28,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requi
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan compile submit kind-up kind-run kind-down settings generate push datasets mirror models gc test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate gpu-check lint format lock study clean golden
+.PHONY: help run plan compile submit kind-up kind-run kind-down settings generate push datasets mirror models gc test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate bench-convert gpu-check lint format lock study clean golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -105,6 +105,9 @@ gpu-check: $(VENV)/.dev ## on a machine with a GPU: each setting that needs one,
 
 bench-evaluate: $(VENV)/.dev ## speed of the evaluate step beside the plain way (N=100 images of each of 5 checkpoints)
 	@$(BIN)/python -m tests.bench.evaluate --images '$(N)'
+
+bench-convert: $(VENV)/.dev ## speed and memory of converting 1 and 4 GB beside copying them (needs 20 GB of disk)
+	@$(BIN)/python -m tests.bench.convert
 
 golden: $(VENV)/.dev ## write the compiled pipelines of the tests anew, after a change to what a cluster gets
 	@$(BIN)/python -m tests.pipelines.golden

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,42 @@ if TYPE_CHECKING:
 #: The file's name, which diffusers looks for in a folder.
 FILE = "pytorch_lora_weights.safetensors"
 _HEADER = "lora_adapter_metadata"
+_DOWN = ".lora_A.weight"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Updates of a model's components."""
+
+    updates: dict[str, dict[str, torch.Tensor]]  #: component → ``<module>.lora_A.weight`` and ``….lora_B.weight``
+    ranks: dict[str, Any]  #: ``<component>.r``, ``<component>.lora_alpha`` and what else peft wants to know
+
+    def rank(self, component: str) -> int:
+        """r: the inner dimension of a component's updates."""
+        return int(self.ranks[f"{component}.r"])
+
+    def alpha(self, component: str) -> float:
+        """A component's updates are scaled by alpha / r."""
+        return float(self.ranks[f"{component}.lora_alpha"])
+
+    def modules(self, component: str) -> list[str]:
+        """The updated modules of a component, sorted."""
+        names = self.updates[component]
+        return sorted(name.removesuffix(_DOWN) for name in names if name.endswith(_DOWN))
+
+
+def read(file: Path) -> Adapter:
+    """What `write` wrote to `file`."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    with safe_open(file, framework="pt") as handle:
+        ranks = json.loads(handle.metadata()[_HEADER])
+    updates: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in load_file(file).items():
+        component, _, key = name.partition(".")
+        updates.setdefault(component, {})[key] = tensor
+    return Adapter(updates, ranks)
 
 
 def write(
@@ -46,19 +83,10 @@ def fuse(folder: Path, file: Path) -> None:
     Raises:
         UserError: for an update of a tensor that the folder does not hold.
     """
-    from safetensors import safe_open
-    from safetensors.torch import load_file
-
-    with safe_open(file, framework="pt") as handle:
-        ranks = json.loads(handle.metadata()[_HEADER])
-    updates: dict[str, dict[str, torch.Tensor]] = {}
-    for name, tensor in load_file(file).items():
-        component, _, key = name.partition(".")
-        updates.setdefault(component, {})[key] = tensor
-    for component, named in updates.items():
-        scale = ranks[f"{component}.lora_alpha"] / ranks[f"{component}.r"]
-        downs = {key.removesuffix(".lora_A.weight") for key in named if key.endswith(".lora_A.weight")}
-        left = {f"{module}.weight": module for module in downs}
+    adapter = read(file)
+    for component, named in adapter.updates.items():
+        scale = adapter.alpha(component) / adapter.rank(component)
+        left = {f"{module}.weight": module for module in adapter.modules(component)}
         for weights in sorted((folder / component).glob("*.safetensors")):
             _fuse_file(weights, named, left, scale)
         if left:

@@ -234,6 +234,10 @@ class Metrics:
 # --------------------------------------------------------------- decision and model (select_best → convert)
 
 
+#: Beside ``best.json``, and then beside the model card: images that the chosen checkpoint drew, a row a class.
+SAMPLES = "samples.png"
+
+
 @dataclass(frozen=True)
 class Decision:
     """``best.json`` of the select_best step: the chosen checkpoint and why."""

@@ -11,12 +11,15 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+
+#: Texts by name that a ``.ckpt`` may hold beside ``state_dict``, as the header of a ``.safetensors`` file does.
+METADATA = "metadata"
 
 _REMEDY = "give the model as .safetensors, from a source that you trust"
 
@@ -34,19 +37,29 @@ def read_ckpt(path: Path) -> dict[str, torch.Tensor]:
         UserError: where the file holds anything but tensors (nothing of it was executed), or cannot be read.
     """
     content = _load(path)
-    if not isinstance(content, Mapping):
-        raise UserError(f"{path}: holds a {type(content).__name__}, not tensors by name; {_REMEDY}")
     tensors = content.get("state_dict", content)
     if not isinstance(tensors, Mapping) or not tensors:
         raise UserError(f"{path}: holds no tensors by name; is it a Stable Diffusion checkpoint?")
     return _plain(path, tensors)
 
 
-def _load(path: Path) -> object:
+def ckpt_metadata(path: Path) -> dict[str, str]:
+    """The texts that a ``.ckpt`` of this project holds under `METADATA`; none of another's.
+
+    Raises:
+        UserError: as `read_ckpt` does.
+    """
+    found = _load(path).get(METADATA)
+    if not isinstance(found, Mapping):
+        return {}
+    return {key: text for key, text in found.items() if isinstance(key, str) and isinstance(text, str)}
+
+
+def _load(path: Path) -> Mapping[Any, Any]:
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=_mappable(path))
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_mappable(path))
     except FileNotFoundError:
         raise UserError(f"{path}: not found") from None
     # What a damaged pickle makes its reader raise is not to be foreseen.
@@ -60,6 +73,9 @@ def _load(path: Path) -> object:
             f"{path}: cannot be read as a checkpoint ({type(error).__name__}); it is damaged, cut short or something "
             "else: fetch it again"
         ) from None
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path}: holds a {type(content).__name__}, not tensors by name; {_REMEDY}")
+    return content
 
 
 def _mappable(path: Path) -> bool:
@@ -71,7 +87,7 @@ def _mappable(path: Path) -> bool:
         return False
 
 
-def _plain(path: Path, tensors: Mapping[object, object]) -> dict[str, torch.Tensor]:
+def _plain(path: Path, tensors: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
     """What is under the names, refused if any of it is no dense tensor; parameters as plain tensors."""
     import torch
 

@@ -31,7 +31,7 @@ def fetch_checkpoint(index: CheckpointIndex, ref: CheckpointRef, folder: Path) -
     Raises:
         UserError: when the base or the checkpoint is gone from the store; the message says which.
     """
-    shared = folder / "base"
+    shared = base_below(folder)
     replaced = () if ref.adapter else tuple(f"{name}/" for name in ref.components)
     base = Store.from_env(index.base_uri)
     if base.manifest() is None:
@@ -50,9 +50,19 @@ def fetch_checkpoint(index: CheckpointIndex, ref: CheckpointRef, folder: Path) -
         if trained.manifest() is None:
             raise UserError(f"{ref.uri}: checkpoint {ref.step} is gone from the store; run train again")
         if ref.adapter:
-            update = folder / f"{step_name(ref.step)}-update"
-            trained.get_tree(update)
-            adapters.fuse(whole, update / adapters.FILE)
+            update = update_below(folder, ref)
+            trained.get_tree(update.parent)
+            adapters.fuse(whole, update)
         else:
             trained.get_tree(whole)
     return whole
+
+
+def base_below(folder: Path) -> Path:
+    """Where `fetch_checkpoint` puts what it fetches of the base model: all of it, where checkpoints are updates."""
+    return folder / "base"
+
+
+def update_below(folder: Path, ref: CheckpointRef) -> Path:
+    """Where `fetch_checkpoint` puts the file of updates that the checkpoint `ref` is."""
+    return folder / f"{step_name(ref.step)}-update" / adapters.FILE

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from components.checkpoint_file import read_ckpt
 from components.errors import UserError
 
 #: Pixels that the VAE decodes at once: its activations are the largest of the whole pipeline.
@@ -68,15 +69,15 @@ def load(folder: Path, device: str | None = None) -> Model:
 
 
 def load_file(file: Path, config: Path, device: str | None = None) -> Model:
-    """Load one `.safetensors` file in the original Stable Diffusion key layout, offline.
+    """Load one `.safetensors` or `.ckpt` file in the original Stable Diffusion key layout, offline.
 
     Args:
         file: the weights.
-        config: everything of a diffusers folder but the weights.
+        config: everything of a diffusers folder but the weights; an autoencoder's, where the file holds none.
         device: as for `load`, and so are the types.
 
     Raises:
-        UserError: when the file does not hold what `config` describes.
+        UserError: when the file does not hold what `config` describes, or more than tensors.
     """
     where = _device(device)
     loaded = pipeline_of(file, config, torch.float16 if where.type == "cuda" else torch.float32)
@@ -84,18 +85,37 @@ def load_file(file: Path, config: Path, device: str | None = None) -> Model:
 
 
 def pipeline_of(file: Path, config: Path, dtype: torch.dtype) -> Any:
-    """The `StableDiffusionPipeline` of one `.safetensors` file in the original key layout, offline, on the CPU.
+    """The `StableDiffusionPipeline` of one file in the original key layout, offline, on the CPU.
+
+    Args:
+        file: `.safetensors` or `.ckpt`; without an autoencoder where `config` has its weights.
+        config: diffusers folder that describes the model.
 
     Raises:
-        UserError: when the file does not hold what the diffusers folder `config` describes.
+        UserError: when the file does not hold what `config` describes, or more than tensors.
     """
-    from diffusers import StableDiffusionPipeline
+    from diffusers import AutoencoderKL, StableDiffusionPipeline
     from diffusers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    names, given = _names(file), {}
+    if any(name.startswith("lora_") for name in names):
+        raise UserError(
+            f"{file}: a LoRA alone, which draws on its base model only; load it there with load_lora_weights, or "
+            "publish the model whole (convert.lora merged or both)"
+        )
     try:
+        if not any(name.startswith("first_stage_model.") for name in names):
+            if not any((config / "vae").glob("*.safetensors")):
+                raise UserError(
+                    f"{file}: holds no autoencoder (convert.include_vae false); copy its base model's "
+                    f"vae/diffusion_pytorch_model.safetensors to {config / 'vae'}"
+                )
+            given["vae"] = AutoencoderKL.from_pretrained(
+                config, subfolder="vae", use_safetensors=True, local_files_only=True
+            )
         loaded = StableDiffusionPipeline.from_single_file(
-            str(file), config=str(config), torch_dtype=dtype, local_files_only=True, safety_checker=None
+            str(file), config=str(config), torch_dtype=dtype, local_files_only=True, safety_checker=None, **given
         )
     except NotImplementedError:
         # diffusers' way to say that a part of the network got no weights.
@@ -112,6 +132,19 @@ def pipeline_of(file: Path, config: Path, dtype: torch.dtype) -> Any:
     if absent:
         raise UserError(f"{file}: {len(absent)} tensors missing ({absent[0]}, …); the file is not complete")
     return loaded
+
+
+def _names(file: Path) -> set[str]:
+    """The tensors in a file."""
+    from safetensors import SafetensorError, safe_open
+
+    if file.suffix == ".ckpt":
+        return set(read_ckpt(file))
+    try:
+        with safe_open(file, framework="np") as opened:
+            return set(opened.keys())
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file}: not a readable .safetensors file ({error}); copy it again") from None
 
 
 def _device(device: str | None) -> torch.device:

@@ -23,11 +23,12 @@ from pathlib import Path
 
 from components import hub, images
 from components.archives import SUFFIXES
-from components.artifacts import Decision, Metrics, PublishedModel, read_json, write_json
+from components.artifacts import SAMPLES, Decision, Metrics, PublishedModel, read_json, write_json
 from components.base_model.places import SUFFIXES as SINGLE_FILES
 from components.base_model.places import kind_of
 from components.dataset import is_archive
 from components.errors import UserError
+from components.models import catalog
 from components.storage import Store
 from components.versions.dvc_location import is_dvc
 from pipelines.config import QUICKSTART_BASE, SAMPLE_DATASETS, PipelineConfig
@@ -219,13 +220,16 @@ def _collect(places: Mapping[str, Path], model: PublishedModel, folder: Path, en
     shutil.rmtree(generated, ignore_errors=True)
     shutil.copytree(places["metrics"] / "images", generated)
     target = folder / model.file
-    for old in folder.glob("*.safetensors"):
-        if old != target:
+    for old in folder.iterdir():
+        if old.suffix in catalog.WEIGHTS and old != target:
             old.unlink()
     published = Store.from_env(model.uri, {**os.environ, **environ})
     if not target.exists() or target.stat().st_size != model.bytes:
         published.download_file(model.file, target)
-    # A file holds weights only: without this folder it can be loaded nowhere.
-    shutil.rmtree(folder / "config", ignore_errors=True)
-    published.get_tree(folder, only=lambda path: path.startswith("config/"))
+    # A file holds weights only: without its config it can be loaded nowhere.
+    beside = ("config/", "lora/", SAMPLES)
+    for name in beside[:2]:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / SAMPLES).unlink(missing_ok=True)
+    published.get_tree(folder, only=lambda path: path.startswith(beside))
     return target

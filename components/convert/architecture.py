@@ -67,6 +67,7 @@ class Architecture:
     prediction: str  #: "epsilon" or "v_prediction"
     differences: tuple[str, ...]  #: config keys whose value the family does not have, with the value
     scheduler_notes: tuple[str, ...]  #: what a program that knows only the family must be told
+    second: bool = False  #: of Stable Diffusion 2.x, by its text encoder
 
     @property
     def standard(self) -> bool:
@@ -97,4 +98,4 @@ def recognise(configs: Mapping[Component, Mapping[str, Any]], scheduler: Mapping
         notes.append("v-prediction")
     if scheduler.get("rescale_betas_zero_snr"):
         notes.append("zero terminal SNR")
-    return Architecture(name, prediction, tuple(differences), tuple(notes))
+    return Architecture(name, prediction, tuple(differences), tuple(notes), second)

@@ -8,18 +8,16 @@ from typing import Any
 
 import yaml
 
-from components.artifacts import HEADLINE
+from components.artifacts import HEADLINE, SAMPLES
 from components.convert.metadata import Facts, code_version, is_hub_name
 from components.convert.record import settings
 
 _SNIPPET = """\
 ```python
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import {classes}
 
-pipe = StableDiffusionPipeline.from_single_file(
-    "{file}", config="config", local_files_only=True, safety_checker=None
-)
+{load}
 image = pipe(
     {prompt},
     width={side},
@@ -30,19 +28,33 @@ image = pipe(
 ).images[0]
 image.save("defect.png")
 ```"""
+#: Ways to have a pipeline; BASE_MODEL is for the reader to fill in.
+_LOAD_WHOLE = """\
+pipe = StableDiffusionPipeline.from_single_file(
+    "{file}", config="config", local_files_only=True, safety_checker=None{vae}
+)"""
+_GIVEN_VAE = ', vae=AutoencoderKL.from_pretrained("BASE_MODEL", subfolder="vae")'
+_LOAD_LORA = """\
+pipe = StableDiffusionPipeline.from_pretrained("BASE_MODEL", safety_checker=None)
+pipe.load_lora_weights(".", weight_name="{file}")"""
 
 
-def model_card(facts: Facts, version: str, file: str) -> str:
-    """``README.md`` of the published tree, whose weights are the file named `file`."""
+def model_card(facts: Facts, version: str) -> str:
+    """``README.md`` of the published tree of this version."""
     parts = [
         "---\n" + yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True) + "---\n",
         f"# {facts.title}\n",
         *([facts.config.description + "\n"] if facts.config.description else []),
         _summary(facts, version),
+        *(
+            [f"![What it draws: a row for each class, as in the table below.]({SAMPLES})\n"]
+            if facts.has_samples
+            else []
+        ),
         "## Prompts\n",
         _prompts(facts),
         "## How to load\n",
-        *_loading(facts, file),
+        *_loading(facts, version),
         "## Measured\n",
         *_measured(facts),
         "## What it was made from\n",
@@ -69,8 +81,15 @@ def _front_matter(facts: Facts) -> dict[str, Any]:
         **({"base_model": facts.base_name} if is_hub_name(facts.base_name) else {}),
         "pipeline_tag": "text-to-image",
         "library_name": "diffusers",
-        "tags": ["stable-diffusion", "dreambooth", "defect-diffusion"],
+        "tags": ["stable-diffusion", "dreambooth", *(["lora"] if facts.has_lora else []), "defect-diffusion"],
+        **({"widget": _widget(facts)} if facts.has_samples else {}),
     }
+
+
+def _widget(facts: Facts) -> list[dict[str, Any]]:
+    """What a gallery shows."""
+    prompts = facts.index.prompts
+    return [{"text": prompts[min(prompts)], "output": {"url": SAMPLES}}] if prompts else []
 
 
 def _summary(facts: Facts, version: str) -> str:
@@ -98,39 +117,67 @@ def _prompts(facts: Facts) -> str:
     return _table(["class", "prompt", *(["training crops", "reference crops"] if counts else [])], rows)
 
 
-def _loading(facts: Facts, file: str) -> list[str]:
+def _loading(facts: Facts, version: str) -> list[str]:
+    lines = []
+    if facts.has_whole:
+        lines = [
+            "diffusers, in this folder (`config` holds the tokenizer, the scheduler and the sizes; no network "
+            "is needed):\n",
+            _snippet(facts, _LOAD_WHOLE, facts.whole_name(version)) + "\n",
+            _other_programs(facts, facts.whole_name(version)) + "\n",
+        ]
+        if not facts.config.include_vae:
+            lines.append(
+                "The autoencoder is not in the file: in diffusers take the base model's, as above; AUTOMATIC1111 and "
+                "ComfyUI have to be given one.\n"
+            )
+    if facts.has_lora and facts.adapter is not None:
+        ranks = ", ".join(
+            f"{component.replace('_', ' ')}: rank {facts.adapter.rank(component)}, alpha "
+            f"{facts.adapter.alpha(component):g}"
+            for component in sorted(facts.adapter.updates)
+        )
+        lines += [
+            f"As a LoRA in kohya's format ({ranks}), to be used on its base model, {facts.base_name}: "
+            f"`{facts.lora_name(version)}`, for the LoRA folder of AUTOMATIC1111 and ComfyUI. In diffusers, in this "
+            "folder:\n",
+            _snippet(facts, _LOAD_LORA, facts.lora_name(version)) + "\n",
+        ]
+    return lines
+
+
+def _snippet(facts: Facts, load: str, file: str) -> str:
     generation, side = facts.decision.generation, facts.index.resolution
-    snippet = _SNIPPET.format(
-        file=file,
+    with_vae = load != _LOAD_WHOLE or facts.config.include_vae
+    return _SNIPPET.format(
+        classes="StableDiffusionPipeline" if with_vae else "AutoencoderKL, StableDiffusionPipeline",
+        load=load.format(file=file, vae="" if with_vae else _GIVEN_VAE),
         prompt=json.dumps(facts.index.prompts[min(facts.index.prompts)], ensure_ascii=False),
         side=side,
         steps=generation.get("num_inference_steps", 20),
         guidance=generation.get("guidance_scale", 3.0),
     )
+
+
+def _other_programs(facts: Facts, file: str) -> str:
     architecture = facts.architecture
-    if architecture.standard:
-        other = (
-            f"AUTOMATIC1111 and ComfyUI: put `{file}` into their folder of checkpoints. "
-            f"Its tensors are those of {architecture.name}."
-        )
-        if architecture.scheduler_notes:
-            other += (
-                f" They do not see from the tensors that it was trained with "
-                f"{' and '.join(architecture.scheduler_notes)}: in ComfyUI add a ModelSamplingDiscrete node, in "
-                "AUTOMATIC1111 a `.yaml` of the same name with `parameterization: v`."
-            )
-    else:
+    if not architecture.standard:
         listed = "\n".join(f"- {item}" for item in architecture.differences)
-        other = (
+        return (
             "AUTOMATIC1111, ComfyUI and sd-scripts assume the sizes of Stable Diffusion 1.x or 2.x and do not "
             f"load this one properly. It differs in:\n\n{listed}"
         )
-    return [
-        "diffusers, in this folder (`config` holds the tokenizer, the scheduler and the sizes; no network "
-        "is needed):\n",
-        snippet + "\n",
-        other + "\n",
-    ]
+    said = (
+        f"AUTOMATIC1111 and ComfyUI: put `{file}` into their folder of checkpoints. "
+        f"Its tensors are those of {architecture.name}."
+    )
+    if architecture.scheduler_notes:
+        said += (
+            f" They do not see from the tensors that it was trained with "
+            f"{' and '.join(architecture.scheduler_notes)}: in ComfyUI add a ModelSamplingDiscrete node, in "
+            "AUTOMATIC1111 a `.yaml` of the same name with `parameterization: v`."
+        )
+    return said
 
 
 def _measured(facts: Facts) -> list[str]:

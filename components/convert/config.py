@@ -17,6 +17,21 @@ class ConvertConfig(Settings):
         description="number type of the weights in the file: fp16 halves the size and every program reads "
         "it; bf16 where values are too large for fp16; fp32 for training on",
     )
+    format: Literal["safetensors", "ckpt"] = Field(
+        default="safetensors",
+        description="container of the file: safetensors cannot hold code and every program reads it; ckpt, a pickle of "
+        "tensors, for programs that read nothing else",
+    )
+    include_vae: bool = Field(
+        default=True,
+        description="whether the autoencoder is in the file; without it (a tenth smaller for Stable Diffusion 1.5) it "
+        "has to be given to every program that loads the file",
+    )
+    lora: Literal["both", "merged", "kohya"] = Field(
+        default="both",
+        description="what becomes of a LoRA checkpoint: merged into the base model, as one file that every program "
+        "loads; kohya: the LoRA alone, a few MB, to be used on the base model; both",
+    )
     compare_images: bool = Field(
         default=True,
         description="before publishing, also generate one small image from the file and from the checkpoint "

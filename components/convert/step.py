@@ -1,6 +1,6 @@
 """convert: write the chosen checkpoint as one file, prove that it loads, publish it once.
 
-Not covered: which checkpoint (select_best chose it), LoRA files, and other key layouts.
+Not covered: which checkpoint (select_best chose it), and key layouts other than the original one's.
 """
 
 from __future__ import annotations
@@ -10,40 +10,49 @@ import re
 import tempfile
 from pathlib import Path
 
-from components.artifacts import CheckpointIndex, CheckpointRef, Decision, PublishedModel, read_json, write_json
-from components.checkpoints import fetch_checkpoint
-from components.convert import card, publish, verify, writer
+from components import adapters
+from components.artifacts import (
+    SAMPLES,
+    CheckpointIndex,
+    CheckpointRef,
+    Decision,
+    PublishedModel,
+    read_json,
+    write_json,
+)
+from components.checkpoints import base_below, fetch_checkpoint, update_below
+from components.convert import publish
 from components.convert.architecture import recognise
 from components.convert.companion import write_companion
 from components.convert.config import ConvertConfig
-from components.convert.digest import tensors_digest
-from components.convert.layout import targets
-from components.convert.metadata import Facts, header_metadata
+from components.convert.metadata import Facts
+from components.convert.proven import write_lora, write_whole
 from components.convert.record import record
 from components.convert.source import Source
+from components.convert.tree import Made, lay_out, write_card
 from components.errors import UserError
 from components.leases import held, run_scope
 from components.models import catalog
 from components.progress import log, size
 from components.runtime import InputPath, OutputPath, Result
-from components.storage import Manifest, Store, digest_of, sha256_file
+from components.storage import Manifest, Store
 
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 def convert(config: ConvertConfig, best: InputPath, model_name: str, store: str, model: OutputPath) -> Result:
-    """Convert the checkpoint that select_best chose into one .safetensors file, verify and publish it.
+    """Convert the checkpoint that select_best chose into one file (and a LoRA beside it), verify and publish it.
 
     Args:
         config: the step's settings.
-        best: folder with ``best.json``, as select_best writes it.
+        best: folder with ``best.json``, as select_best writes it, and ``samples.png`` where there are samples.
         model_name: the name it is published under.
         store: ``s3://`` URI; the model goes to ``<store>/models/<model_name>/<version>/``.
-        model: folder to write: ``model.json`` (where the model is) and ``README.md`` (its model card).
+        model: folder to write: ``model.json`` (where the model is), ``README.md`` (its model card) and its picture.
 
     Raises:
         UserError: when the checkpoint is gone, damaged, not finite or of another model family.
-        verify.Mismatch: when the written file does not read back as the checkpoint; nothing is published.
+        Mismatch: when the written file does not read back as the checkpoint; nothing is published.
     """
     if not _MODEL_NAME.fullmatch(model_name):
         raise UserError(
@@ -59,16 +68,31 @@ def convert(config: ConvertConfig, best: InputPath, model_name: str, store: str,
     with held(root, scope, "convert"), tempfile.TemporaryDirectory(prefix="convert-") as temporary:
         work = Path(temporary)
         log(f"fetch checkpoint {ref.step} of run {index.fingerprint[:12]}")
-        checkpoint = fetch_checkpoint(index, ref, work / "checkpoint")
-        tree, weights = work / "tree", work / "weights.safetensors"
+        checkpoint = fetch_checkpoint(index, ref, work / "fetched")
+        update = update_below(work / "fetched", ref) if ref.adapter else None
+        samples = best / SAMPLES if (best / SAMPLES).is_file() else None
+        companion = work / "config"
         with Source(checkpoint) as source:
             source.check()
-            write_companion(checkpoint, tree / "config")
-            facts = _facts(config, decision, index, model_name, source)
-            _write_verified(weights, tree / "config", source, facts)
-        identity = publish.Identity(tensors_digest(weights), _description_digest(facts, tree / "config"))
-        version, manifest = _published(models, tree, weights, facts, identity, ref)
-        file = f"{model_name}-{version}.safetensors"
+            write_companion(checkpoint, companion)
+            facts = Facts(
+                name=model_name,
+                config=config,
+                decision=decision,
+                index=index,
+                architecture=recognise(source.configs, source.scheduler),
+                scheduler=source.scheduler,
+                adapter=adapters.read(update) if update is not None else None,
+                has_samples=samples is not None,
+            )
+            whole = write_whole(work, companion, source, facts) if facts.has_whole else None
+        lora = None
+        if update is not None and facts.has_lora:
+            lora = write_lora(work, base_below(work / "fetched"), update, facts)
+        made = Made(companion, whole, lora, samples)
+        identity = made.identity(facts)
+        version, manifest = _published(models, work, made, facts, identity, ref)
+        file = facts.file(version)
         entry = next(entry for entry in manifest.files if entry.path == file)
         latest = catalog.settle(models)
         if latest.version != version:
@@ -84,7 +108,7 @@ def convert(config: ConvertConfig, best: InputPath, model_name: str, store: str,
         step=ref.step,
     )
     model.mkdir(parents=True, exist_ok=True)
-    (model / "README.md").write_text(card.model_card(facts, version, file), encoding="utf-8")
+    write_card(made, facts, version, model)
     write_json(model / "model.json", published)
     log(f"model at {published.uri}/{file} ({size(entry.bytes)})")
     return Result(
@@ -115,27 +139,8 @@ def _chosen(decision: Decision, path: Path) -> tuple[CheckpointIndex, Checkpoint
     raise UserError(f"{path}: step {decision.step} is not in its index ({known}); run select_best again")
 
 
-def _facts(config: ConvertConfig, decision: Decision, index: CheckpointIndex, name: str, source: Source) -> Facts:
-    return Facts(name, config, decision, index, recognise(source.configs, source.scheduler), source.scheduler)
-
-
-def _write_verified(weights: Path, companion: Path, source: Source, facts: Facts) -> None:
-    """Write the file at `weights` and hold it against the checkpoint."""
-    dtype = facts.config.dtype
-    entries = writer.plan(source, targets(source.configs, source.tensors), dtype)
-    writer.write(weights, source, entries, header_metadata(facts))
-    verify.check_header(weights, entries)
-    count = verify.compare_tensors(weights, companion, source, dtype)
-    log(f"read back by diffusers: {count} tensors equal the checkpoint's, as {dtype}")
-    if facts.config.compare_images:
-        prompts = facts.index.prompts
-        prompt = prompts[min(prompts)] if prompts else ""
-        difference = verify.compare_images(weights, companion, source.folder, dtype, prompt)
-        log(f"an image from the file differs from the checkpoint's by {difference:.2f} of 255 levels")
-
-
 def _published(
-    models: Store, tree: Path, weights: Path, facts: Facts, identity: publish.Identity, ref: CheckpointRef
+    models: Store, work: Path, made: Made, facts: Facts, identity: publish.Identity, ref: CheckpointRef
 ) -> tuple[str, Manifest]:
     """The version with exactly this content: the one that is there, or a new one.
 
@@ -148,31 +153,7 @@ def _published(
             log("exactly this model is published already; nothing is sent")
             return found
         log(f"published before as {found[0]}; {latest.version} has become the latest since, so it is published anew")
-
-    def lay_out(version: str) -> Path:
-        file = f"{facts.name}-{version}.safetensors"
-        for other in tree.glob("*.safetensors"):
-            other.unlink()
-        (tree / file).hardlink_to(weights)
-        (tree / "README.md").write_text(card.model_card(facts, version, file), encoding="utf-8")
-        (tree / "config.yaml").write_text(card.run_settings(facts), encoding="utf-8")
-        return tree
-
     made_by = {"model": dataclasses.asdict(record(facts, ref))}
     if facts.trained_on is not None:
         made_by["trained_on"] = dataclasses.asdict(facts.trained_on)
-    return publish.publish(models, identity, made_by, lay_out)
-
-
-def _description_digest(facts: Facts, companion: Path) -> str:
-    """sha256 of all that is published beside the tensors, without the version's own name."""
-    files = sorted(path for path in companion.rglob("*") if path.is_file())
-    return digest_of(
-        [
-            header_metadata(facts),
-            card.model_card(facts, "", ""),
-            card.run_settings(facts),
-            facts.trained_on and dataclasses.asdict(facts.trained_on),
-            {path.relative_to(companion).as_posix(): sha256_file(path) for path in files},
-        ]
-    )
+    return publish.publish(models, identity, made_by, lambda version: lay_out(made, facts, version, work / version))

@@ -24,7 +24,8 @@ from components.storage.naming import seconds_of
 LATEST = "latest.json"
 SCHEMA = 1
 
-_WEIGHTS = (".safetensors", ".ckpt")
+#: How the names of model files end.
+WEIGHTS = (".safetensors", ".ckpt")
 _SETTLED_AFTER = 8  # looks; two are enough unless others write
 
 
@@ -111,7 +112,7 @@ def weights(found: Manifest, place: str) -> Entry:
     Raises:
         UserError: where there is none, or more than one.
     """
-    files = [entry for entry in found.files if entry.path.endswith(_WEIGHTS) and "/" not in entry.path]
+    files = [entry for entry in found.files if entry.path.endswith(WEIGHTS) and "/" not in entry.path]
     if len(files) != 1:
         raise UserError(f"{place}: holds {len(files)} model files, not one; publish it again")
     return files[0]

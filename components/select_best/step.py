@@ -13,6 +13,7 @@ from components.runtime import InputPath, OutputPath, Result
 from components.select_best import page
 from components.select_best.choose import NothingToChoose, choose
 from components.select_best.config import SelectBestConfig
+from components.select_best.samples import write_samples
 from components.storage import Store
 
 
@@ -28,7 +29,8 @@ def select_best(
 
     `best` receives ``best.json`` (`artifacts.Decision`) and ``decision.md``, `decision` the page. All three
     are put into the store first, below the run's ``reports``; where nothing can be chosen, the page that says
-    why is there before the step fails. The rule is in `components.select_best.choose`.
+    why is there before the step fails. The rule is in `components.select_best.choose`. `best` also receives
+    ``samples.png``, where evaluate kept images of the chosen checkpoint.
 
     Raises:
         UserError: for a metric that was not measured or cannot choose, for constraints that leave nothing,
@@ -80,6 +82,7 @@ def select_best(
 
     artifacts.write_json(best / "best.json", made)
     (best / "decision.md").write_text(said.markdown(), encoding="utf-8")
+    write_samples(metrics, made.step, best)
     decision.parent.mkdir(parents=True, exist_ok=True)
     decision.write_text(said.html(), encoding="utf-8")
     value = choice.row.metrics[config.metric]["value"]

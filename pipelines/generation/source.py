@@ -1,7 +1,7 @@
 """Which model is meant: a published name, a place in the store, a file or a folder, made one thing on disk.
 
-Stable Diffusion 1.x and 2.x, text to image. A `.safetensors` file holds tensors only; how wide the networks are and
-how text becomes tokens is read from the `config` folder that is published beside it, or from `--config`.
+Stable Diffusion 1.x and 2.x, text to image. A `.safetensors` or `.ckpt` file holds tensors only; how wide the networks
+are and how text becomes tokens is read from the `config` folder that is published beside it, or from `--config`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Source:
 
     label: str  #: the model as messages and records name it
     folder: Path  #: diffusers folder; with `file`, everything of one but the weights
-    file: Path | None = None  #: `.safetensors` in the original Stable Diffusion key layout
-    metadata: Mapping[str, str] = field(default_factory=dict)  #: of the file's header
+    file: Path | None = None  #: `.safetensors` or `.ckpt` in the original Stable Diffusion key layout
+    metadata: Mapping[str, str] = field(default_factory=dict)  #: what the file says of itself
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -104,20 +104,20 @@ def _folder(folder: Path, config: Path | None) -> Source:
 
 def _published(folder: Path, label: str, config: Path | None) -> Source:
     """The one file in a folder that convert published, or that a run left."""
-    files = sorted(folder.glob("*.safetensors"))
+    files = sorted(path for path in folder.glob("*") if path.suffix in catalog.WEIGHTS)
     if len(files) != 1:
         raise UserError(
             f"--model {label}: neither a diffusers folder (model_index.json and weights as .safetensors) nor a "
-            f"published model (one .safetensors file; there are {len(files)})"
+            f"published model (one {' or '.join(catalog.WEIGHTS)} file; there are {len(files)})"
         )
     return _single(files[0], label, config)
 
 
 def _single(file: Path, label: str, config: Path | None) -> Source:
-    if file.suffix != ".safetensors":
+    if file.suffix not in catalog.WEIGHTS:
         raise UserError(
-            f"--model {label}: only .safetensors files are read; a {file.suffix or 'file without extension'} can run "
-            "code when it is opened. Convert it first, for example with diffusers"
+            f"--model {label}: only {' and '.join(catalog.WEIGHTS)} files are read, not a "
+            f"{file.suffix or 'file without extension'}. Convert it first, for example with diffusers"
         )
     beside = config or file.parent / "config"
     if not (beside / "model_index.json").is_file():
@@ -164,6 +164,10 @@ def _fetched(place: Store, label: str, workdir: Path) -> Path:
 
 
 def _header(file: Path) -> dict[str, str]:
+    if file.suffix == ".ckpt":
+        from components.checkpoint_file import ckpt_metadata
+
+        return ckpt_metadata(file)
     from safetensors import SafetensorError, safe_open
 
     try:

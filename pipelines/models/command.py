@@ -21,9 +21,9 @@ def add_parser(commands: Any) -> None:
     made = commands.add_parser(
         "models",
         allow_abbrev=False,
-        help="published models: list, show, diff, pull, promote, rollback",
-        description="Look at the published models of a store, fetch one, and choose which version is the latest: the "
-        "one that readers get who name none.",
+        help="published models: list, show, diff, pull, promote, rollback, push",
+        description="Look at the published models of a store, fetch one, choose which version is the latest (the one "
+        "that readers get who name none), and push one to the Hugging Face hub.",
     )
     actions = made.add_subparsers(dest="action", required=True, metavar="ACTION")
     where = stores.flags()
@@ -47,11 +47,21 @@ def add_parser(commands: Any) -> None:
     promoted.add_argument("name", metavar="NAME@VERSION", help="the version to use from now on")
     back = add("rollback", "make the version before the latest one the latest")
     back.add_argument("name", metavar="NAME", help="a published model")
+    pushed = add("push", "put a version into a repository of the Hugging Face hub, in one commit")
+    pushed.add_argument("name", metavar=_VERSIONED, help="a model, at its latest or at a given version")
+    pushed.add_argument("repository", metavar="OWNER/REPO", help="made where it is absent, private")
+    pushed.add_argument(
+        "--public", action="store_true", help="one that is made is public: who looks may see your defects"
+    )
+    pushed.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="file that holds the hub's token (default: HF_TOKEN)"
+    )
 
 
 def models(flags: argparse.Namespace) -> int:
     """Do what the action says."""
     actions = {"list": _list, "show": _show, "diff": _diff, "pull": _pull, "promote": _promote, "rollback": _rollback}
+    actions["push"] = _push
     with stores.opened(flags, "a run publishes a model") as store:
         lines = actions[flags.action](flags, store)
     print("\n".join(lines), flush=True)
@@ -83,12 +93,13 @@ def _diff(flags: argparse.Namespace, store: Store) -> list[str]:
 
 
 def _pull(flags: argparse.Namespace, store: Store) -> list[str]:
+    from components.models.catalog import WEIGHTS
     from pipelines.models.published import find
 
     found, folder = find(store, flags.name), flags.folder
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give a folder")
-    others = sorted(path.name for path in folder.glob("*.safetensors") if path.name != found.weights.path)
+    others = sorted(p.name for p in folder.glob("*") if p.suffix in WEIGHTS and p.name != found.weights.path)
     if others:
         raise UserError(f"{folder}: holds another model ({others[0]}); give an empty folder, or remove that file")
     found.place.get_tree(folder)
@@ -110,6 +121,16 @@ def _rollback(flags: argparse.Namespace, store: Store) -> list[str]:
     if "@" in flags.name:
         raise UserError(f"{flags.name}: rollback takes a name alone; models promote {flags.name} names a version")
     return _moved(store, flags.name, None)
+
+
+def _push(flags: argparse.Namespace, store: Store) -> list[str]:
+    from pipelines.models import hub
+    from pipelines.models.published import find
+
+    token = hub.token(flags.token_file)
+    found = find(store, flags.name)
+    address = hub.push(found, flags.repository, token, private=not flags.public)
+    return [f"{found.label} is in {flags.repository}: {address}"]
 
 
 def _moved(store: Store, name: str, version: str | None) -> list[str]:

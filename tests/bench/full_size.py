@@ -26,14 +26,20 @@ from tests.bench.train import draw_crops
 from tests.tiny_model import write_tokenizer
 
 SIDE = 128
+_TEXT = {"text_encoder": "CLIPTextModel", "tokenizer": "CLIPTokenizer"}
 WAYS: dict[str, dict[str, Any]] = {
     "full": {"learning_rate": 1e-6},
     "lora": {"learning_rate": 1e-4, "use_lora": True, "gradient_checkpointing": True},
 }
 
 
-def write_model(folder: Path) -> None:
-    """The pipeline, in half precision, one part in memory at a time."""
+def write_model(folder: Path, dtype: str = "float16", width: int = 320) -> None:
+    """The pipeline, one part in memory at a time.
+
+    Args:
+        width: channels of the UNet's first level; 320 is Stable Diffusion's.
+    """
+    import torch
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -54,14 +60,19 @@ def write_model(folder: Path) -> None:
         "vae": lambda: AutoencoderKL(
             block_out_channels=widths, down_block_types=down, up_block_types=up, layers_per_block=2
         ),
-        "unet": lambda: UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
+        "unet": lambda: UNet2DConditionModel(
+            sample_size=64, cross_attention_dim=768, block_out_channels=(width, 2 * width, 4 * width, 4 * width)
+        ),
     }
     for name, make in parts.items():
-        make().half().save_pretrained(folder / name)
+        make().to(getattr(torch, dtype)).save_pretrained(folder / name)
     DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012).save_pretrained(
         folder / "scheduler"
     )
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    classes = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "scheduler": "DDPMScheduler"}
+    index: dict[str, Any] = {name: ["diffusers", kind] for name, kind in classes.items()}
+    index |= {name: ["transformers", kind] for name, kind in _TEXT.items()}
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **index}))
 
 
 def write_crop_set(folder: Path) -> None:

@@ -85,7 +85,7 @@ def test_metadata_are_strings_and_say_where_the_model_is_from() -> None:
 
 
 def test_card_front_matter() -> None:
-    assert front_matter(model_card(facts(), "v1", "f.safetensors")) == {
+    assert front_matter(model_card(facts(), "v1")) == {
         "license": "apache-2.0",
         "pipeline_tag": "text-to-image",
         "library_name": "diffusers",
@@ -95,12 +95,12 @@ def test_card_front_matter() -> None:
         "stable-diffusion-v1-5/stable-diffusion-v1-5",
         "hf://stable-diffusion-v1-5/stable-diffusion-v1-5@main",
     ):
-        card = model_card(facts(base_model=named), "v1", "f")
+        card = model_card(facts(base_model=named), "v1")
         assert front_matter(card)["base_model"] == "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
 def test_card_holds_prompts_counts_and_intervals() -> None:
-    card = model_card(facts(), "v1", "f.safetensors")
+    card = model_card(facts(), "v1")
     assert "| pin-hole | `a photo of a pin-hole` | 40 | 20 |" in card
     assert r"`a photo of a short \| circuit`" in card
     assert f"| data set | version `20260102T030405Z-dddddddddddd`, revision `{'d' * 64}` |" in card
@@ -115,19 +115,19 @@ def test_card_holds_prompts_counts_and_intervals() -> None:
 
 
 def test_card_of_the_base_itself_says_so() -> None:
-    card = model_card(facts(step=0), "v1", "f.safetensors")
+    card = model_card(facts(step=0), "v1")
     assert "The base model itself: no trained checkpoint was better" in card
     assert "not better than the base model" in card
 
 
 def test_card_says_which_programs_load_it() -> None:
-    custom = model_card(facts(configs=OTHER), "v1", "f.safetensors")
+    custom = model_card(facts(configs=OTHER), "v1")
     assert "do not load this one properly" in custom
     assert "unet block_out_channels = [32, 64, 96]" in custom
-    standard = model_card(facts(configs=SD15), "v1", "f.safetensors")
-    assert "put `f.safetensors` into their folder" in standard
+    standard = model_card(facts(configs=SD15), "v1")
+    assert "put `boards-v1.safetensors` into their folder" in standard
     assert "ModelSamplingDiscrete" not in standard
-    v = model_card(facts(configs=SD15, prediction_type="v_prediction"), "v1", "f.safetensors")
+    v = model_card(facts(configs=SD15, prediction_type="v_prediction"), "v1")
     assert "ModelSamplingDiscrete" in v
 
 

@@ -15,6 +15,8 @@ from components.convert.layout import canonical, targets
 from components.convert.source import Stored, expected_shapes
 from components.errors import UserError
 
+from . import published_layout as published
+
 SD15: dict[str, dict[str, Any]] = {
     "unet": {
         "block_out_channels": [320, 640, 1280, 1280],
@@ -60,6 +62,7 @@ SD21 = {
         "hidden_act": "gelu",
     },
 }
+INPAINTING = {**SD15, "unet": {**SD15["unet"], "in_channels": 9}}
 OTHER = {
     "unet": {
         **SD15["unet"],
@@ -119,38 +122,27 @@ def test_text_encoder_maps_back() -> None:
     assert back - {None} == set(shapes["text_encoder"])
 
 
-def test_key_counts_and_shapes_are_those_of_stable_diffusion_15() -> None:
-    entries, _ = planned(SD15)
-    count = {
-        prefix: sum(name.startswith(prefix) for name in entries)
-        for prefix in ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer.text_model.")
-    }
-    # v1-5-pruned-emaonly: 686 + 248 + 197 tensors.
-    assert list(count.values()) == [686, 248, 197]
-    assert sum(count.values()) == len(entries)
-    known = {
-        "model.diffusion_model.time_embed.0.weight": (1280, 320),
-        "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
-        "model.diffusion_model.input_blocks.3.0.op.weight": (320, 320, 3, 3),
-        "model.diffusion_model.input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
-        "model.diffusion_model.input_blocks.1.1.proj_in.weight": (320, 320, 1, 1),
-        "model.diffusion_model.middle_block.1.norm.weight": (1280,),
-        "model.diffusion_model.output_blocks.2.1.conv.weight": (1280, 1280, 3, 3),
-        "model.diffusion_model.output_blocks.5.2.conv.weight": (1280, 1280, 3, 3),
-        "model.diffusion_model.output_blocks.11.0.skip_connection.weight": (320, 640, 1, 1),
-        "model.diffusion_model.out.2.weight": (4, 320, 3, 3),
-        "first_stage_model.encoder.down.0.downsample.conv.weight": (128, 128, 3, 3),
-        "first_stage_model.encoder.mid.attn_1.q.weight": (512, 512, 1, 1),
-        "first_stage_model.decoder.mid.attn_1.proj_out.weight": (512, 512, 1, 1),
-        "first_stage_model.decoder.up.0.block.0.nin_shortcut.weight": (128, 256, 1, 1),
-        "first_stage_model.decoder.up.3.upsample.conv.weight": (512, 512, 3, 3),
-        "first_stage_model.quant_conv.weight": (8, 8, 1, 1),
-        "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (49408, 768),
-        "cond_stage_model.transformer.text_model.encoder.layers.11.mlp.fc1.weight": (3072, 768),
-    }
-    assert {name: entries[name].shape for name in known} == known
-    positions = entries["cond_stage_model.transformer.text_model.embeddings.position_ids"]
-    assert (positions.dtype, positions.shape) == ("I64", (1, 77))
+@pytest.mark.parametrize(
+    ("configs", "layout", "counts"),
+    [
+        # v1-5-pruned-emaonly: 686 + 248 + 197 tensors.
+        (SD15, published.unet() | published.autoencoder() | published.clip(), [686, 248, 197]),
+        (SD21, published.unet(context=1024, linear=True) | published.autoencoder() | published.open_clip(), None),
+        (INPAINTING, published.unet(channels=9) | published.autoencoder() | published.clip(), [686, 248, 197]),
+    ],
+    ids=["sd15", "sd21", "inpainting"],
+)
+def test_names_and_shapes_are_those_of_the_original_files(
+    configs: dict, layout: published.Shapes, counts: list[int] | None
+) -> None:
+    entries, _ = planned(configs)
+    assert {name: entry.shape for name, entry in entries.items()} == layout
+    if counts:
+        parts = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer.text_model.")
+        assert [sum(name.startswith(part) for name in entries) for part in parts] == counts
+    assert [name for name, entry in entries.items() if entry.dtype == "I64"] == [
+        name for name in layout if name.endswith("position_ids")
+    ]
 
 
 def test_open_clip_layout_packs_queries_keys_and_values() -> None:

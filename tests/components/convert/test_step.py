@@ -14,11 +14,15 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from components import sampling
 from components.artifacts import CheckpointRef, PublishedModel, read_json, write_json
-from components.convert import publish, verify, writer
+from components.checkpoint_file import ckpt_metadata
+from components.convert import publish, writer
 from components.convert.config import ConvertConfig
+from components.convert.mismatch import Mismatch
 from components.convert.step import convert
 from components.errors import UserError
 from components.leases import run_scope
@@ -29,6 +33,7 @@ from components.storage import Store
 from tests.components.test_leases import ended
 
 from .examples import checkpoint_index, decision
+from .updates import write_updates
 
 pytestmark = pytest.mark.integration
 
@@ -220,6 +225,89 @@ def test_the_base_itself_can_be_chosen(run: Run) -> None:
     assert "The base model itself" in (run.outputs / "model" / "README.md").read_text()
 
 
+@pytest.fixture
+def lora_run(run: Run, checkpoint: Path, tmp_path: Path) -> Run:
+    """The run, whose step 100 is a LoRA of UNet and text encoder."""
+    write_updates(tmp_path / "updates", checkpoint, ("unet", "text_encoder"))
+    run.store.at("train/run/step-000100-lora").put_tree(tmp_path / "updates")
+    uri = run.store.at("train/run/step-000100-lora").uri
+    ref = CheckpointRef(100, uri, ["unet", "text_encoder"], 800, adapter=True)
+    run.choose(100, checkpoints=[dataclasses.asdict(ref)], settings={"learning_rate": 0.001, "seed": 3})
+    return run
+
+
+def test_a_lora_is_published_merged_and_alone(lora_run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    write_json(lora_run.best / "samples.png", "a picture")
+    lora_run.convert(ConvertConfig(dtype="fp32", compare_images=False))
+    model, tree = lora_run.model(), tmp_path / "tree"
+    Store.from_env(model.uri).get_tree(tree)
+    merged = load_file(tree / model.file)[
+        "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
+    ]
+    base = load_file(checkpoint / "unet" / "diffusion_pytorch_model.safetensors")
+    assert not torch.equal(merged, base["down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"])
+
+    file = tree / "lora" / f"boards-{model.version}-lora.safetensors"
+    with safe_open(file, framework="pt") as opened:
+        said = opened.metadata()
+        assert "lora_te_text_model_encoder_layers_0_self_attn_q_proj.alpha" in opened.keys()  # noqa: SIM118
+    known = {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": "4",
+        "ss_network_alpha": "3.0",
+        "ss_base_model_version": "sd_v1_v",
+        "ss_sd_model_name": "tiny",
+        "ss_steps": "100",
+        "ss_learning_rate": "0.001",
+        "ss_seed": "3",
+        "ss_resolution": "(64, 64)",
+        "ss_num_train_images": "71",
+        "modelspec.architecture": "stable-diffusion-custom/lora",
+    }
+    assert {key: said[key] for key in known} == known
+    assert json.loads(said["ss_tag_frequency"])["pin-hole"] == {"a photo of a pin-hole": 40}
+
+    card = (tree / "README.md").read_text()
+    assert f"`lora/{file.name}`" in card
+    assert "- lora\n" in card
+    assert "](samples.png)" in card
+    assert (lora_run.outputs / "model" / "samples.png").read_bytes() == (tree / "samples.png").read_bytes()
+    # The snippet that loads it works where it lies, once it knows the base model.
+    snippet = re.findall(r"```python\n(.*?)```", card, re.DOTALL)[1].replace("BASE_MODEL", str(checkpoint))
+    subprocess.run([sys.executable, "-c", snippet], cwd=tree, check=True, capture_output=True, timeout=300)
+
+
+def test_a_lora_alone_draws_only_on_its_base(lora_run: Run, tmp_path: Path) -> None:
+    lora_run.convert(ConvertConfig(lora="kohya", compare_images=False))
+    model, tree = lora_run.model(), tmp_path / "tree"
+    Store.from_env(model.uri).get_tree(tree)
+    assert model.file == f"boards-{model.version}-lora.safetensors"
+    assert [path.name for path in tree.rglob("*.safetensors")] == [model.file]
+    with pytest.raises(UserError, match=r"a LoRA alone, which draws on its base model only"):
+        sampling.load_file(tree / model.file, tree / "config")
+
+
+def test_a_ckpt_without_autoencoder(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    run.convert(ConvertConfig(format="ckpt", include_vae=False))
+    model, tree = run.model(), tmp_path / "tree"
+    Store.from_env(model.uri).get_tree(tree)
+    assert model.file == f"boards-{model.version}.ckpt"
+    names = torch.load(tree / model.file, weights_only=True)["state_dict"].keys()
+    assert {name.partition(".")[0] for name in names} == {"model", "cond_stage_model"}
+    assert json.loads(ckpt_metadata(tree / model.file)["defect_diffusion.prompts"])["short"]
+    with pytest.raises(UserError, match=r"holds no autoencoder .* copy its base model's"):
+        sampling.load_file(tree / model.file, tree / "config")
+    vae = "diffusion_pytorch_model.safetensors"
+    (tree / "config" / "vae" / vae).write_bytes((checkpoint / "vae" / vae).read_bytes())
+    drawn = sampling.load_file(tree / model.file, tree / "config")
+    base = load_file(checkpoint / "vae" / vae)
+    assert torch.equal(drawn.vae.state_dict()["quant_conv.bias"], base["quant_conv.bias"])
+    snippet = re.search(r"```python\n(.*?)```", (tree / "README.md").read_text(), re.DOTALL)
+    assert snippet is not None
+    code = snippet[1].replace("BASE_MODEL", str(checkpoint))
+    subprocess.run([sys.executable, "-c", code], cwd=tree, check=True, capture_output=True, timeout=300)
+
+
 # ------------------------------------------------------------------------- nothing is published when …
 
 
@@ -240,7 +328,7 @@ def test_the_written_file_is_damaged(run: Run, monkeypatch: pytest.MonkeyPatch, 
             file.write(b"\x12\x34")
 
     monkeypatch.setattr(writer, "write", damaged)
-    with pytest.raises(verify.Mismatch, match="differ from the checkpoint"):
+    with pytest.raises(Mismatch, match="differ from the checkpoint"):
         run.convert()
 
 

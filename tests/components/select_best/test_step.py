@@ -7,9 +7,11 @@ import json
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from components.artifacts import CheckpointIndex, CheckpointRef, Decision, Metrics, read_json, write_json
+from components.artifacts import SAMPLES, CheckpointIndex, CheckpointRef, Decision, Metrics, read_json, write_json
 from components.errors import UserError
 from components.select_best.config import SelectBestConfig
 from components.select_best.step import select_best
@@ -54,6 +56,22 @@ def run(folder: Path, place: Store, config: SelectBestConfig | None = None) -> D
     return read_json(folder / "best" / "best.json", Decision)
 
 
+def test_the_chosen_checkpoints_images_go_with_it(tmp_path: Path, place: Store) -> None:
+    written(tmp_path, kd(*USUAL))
+    for step, level in (("step-000200", 200), ("step-000300", 30)):
+        for name, count in (("open", 7), ("short", 2)):
+            folder = tmp_path / "metrics" / "images" / step / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                shown = level - 20 * (name == "short") + number
+                Image.new("RGB", (64, 64), (shown, shown, shown)).save(folder / f"{number:04d}.png")
+    assert run(tmp_path, place).step == 200
+    with Image.open(tmp_path / "best" / SAMPLES) as picture:
+        assert picture.size == (6 * 68 + 4, 2 * 68 + 4)
+        middles = np.asarray(picture)[36::68, 36::68, 0].tolist()
+    assert middles == [[200, 201, 202, 203, 204, 205], [180, 181, 223, 223, 223, 223]]
+
+
 def test_decision_and_page(tmp_path: Path, place: Store) -> None:
     written(tmp_path, kd(*USUAL))
     decision = run(tmp_path, place)
@@ -79,6 +97,7 @@ def test_decision_and_page(tmp_path: Path, place: Store) -> None:
     assert reports.get_bytes("decision.html") == page.encode()
     said = (tmp_path / "best" / "decision.md").read_text(encoding="utf-8")
     assert reports.get_bytes("decision.md") == said.encode()
+    assert not (tmp_path / "best" / SAMPLES).exists(), "no images were kept"
     assert json.loads(reports.get_bytes("decision.json") or b"") == dataclasses.asdict(decision)
     assert said.splitlines()[2].startswith("**Step 200 is the best checkpoint")
     assert "| **step 200** |" in said

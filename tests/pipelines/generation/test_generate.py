@@ -190,7 +190,11 @@ def test_what_is_wrong_is_said_before_anything_is_written(published: Path, tmp_p
 def test_files_that_can_run_code_or_lack_their_configuration_are_refused(published: Path, tmp_path: Path) -> None:
     pickle = tmp_path / "model.ckpt"
     pickle.write_bytes(b"\x80\x04.")
-    assert "can run code" in refused(tmp_path, "--model", pickle, "--prompt", "x", "--out", "o")
+    more = ("--config", BASE, "--prompt", "x", "--out", "o")
+    assert "cannot be read as a checkpoint" in refused(tmp_path, "--model", pickle, *more)
+    assert "only .safetensors and .ckpt files are read" in refused(
+        tmp_path, "--model", pickle.rename(tmp_path / "m.pt"), *more
+    )
     alone = tmp_path / "alone.safetensors"
     shutil.copyfile(published / "boards.safetensors", alone)
     assert "--config" in refused(tmp_path, "--model", alone, "--out", "o")
