@@ -8,7 +8,6 @@ No classes, no checkpoints, no store. Images may have any size and are taken fro
 from __future__ import annotations
 
 import dataclasses
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,12 +23,12 @@ from components.evaluate.config import EvaluateConfig
 from components.evaluate.measure import MAIN, ImageSet
 from components.evaluate.metrics import clip_scores
 from components.evaluate.names import absent
-from components.evaluate.networks.inception import Inception
 from components.evaluate.networks.transformer import Clip
 from components.evaluate.pixels import PixelIndex, grey
 from components.evaluate.wording import cell, label
-from components.extractor import Extractor, Lite0
+from components.extractor import Extractor
 from components.nearest import nearest
+from components.parallel import cores
 from components.progress import Progress, log
 from components.runtime import InputPath, Result
 
@@ -55,7 +54,7 @@ def compare(
     Raises:
         UserError: for folders with fewer than 3 images, and images that cannot be read.
     """
-    torch.set_num_threads(config.num_threads or os.cpu_count() or 1)
+    torch.set_num_threads(config.num_threads or cores())
     folders = {"images": images, "reference": reference, **({"train": Path(train)} if train else {})}
     listed = {name: _listed(name, folder) for name, folder in folders.items()}
     with tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
@@ -65,12 +64,7 @@ def compare(
         for name, paths in listed.items():
             features, greys[name] = _seen(paths, extractors, progress, done)
             done += len(paths)
-            logits = {
-                e: made.logits(features[e])
-                for e, made in extractors.items()
-                if isinstance(made, Lite0) or (isinstance(made, Inception) and made.classifier is not None)
-            }
-            seen[name] = ImageSet(features, logits=logits)
+            seen[name] = ImageSet(features)
         clip = extractors.get(Clip.name)
         texts = clip.texts([prompt]) if isinstance(clip, Clip) and prompt else None
     if train:
@@ -81,9 +75,10 @@ def compare(
     if texts is not None:
         rows = seen["images"].features[Clip.name]
         seen["images"] = dataclasses.replace(seen["images"], clip=clip_scores(rows, np.broadcast_to(texts, rows.shape)))
-    measured = measure.of_folders(seen["images"], seen["reference"], seen.get("train"), config)
+    known = loading.classifiers(extractors)
+    measured = measure.of_folders(seen["images"], seen["reference"], seen.get("train"), known, config)
     n, m = seen["images"].count, seen["reference"].count
-    missing = absent(networks) | measure.too_few(seen["images"], min(n, m), n, m, config)
+    missing = absent(networks) | measure.too_few(seen["images"], known, min(n, m), n, m, config)
     log(f"{n} images of {images} against {m} of {reference}; brackets are 95 % intervals")
     width = max(map(len, (label(name) for name in measured)))
     for name, estimate in measured.items():

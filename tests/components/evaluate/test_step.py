@@ -33,7 +33,7 @@ from components.checkpoints import fetch_checkpoint
 from components.errors import UserError
 from components.evaluate.arrays import Arrays
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.draw import seeds
+from components.evaluate.drawing import seeds
 from components.evaluate.step import evaluate
 from components.leases import run_scope
 from components.runtime import Result
