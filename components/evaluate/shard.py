@@ -43,12 +43,15 @@ def draw(
         UserError: as the evaluate step; and for a shard that is none of `shards`.
     """
     if not 0 <= shard < shards:
-        raise UserError(f"--shard {shard}: with --shards {shards} it is one of 0 to {shards - 1}")
+        raise UserError(f"shard {shard}: of {shards} shards it is one of 0 to {shards - 1}")
     index = artifacts.read_json(checkpoints / "index.json", CheckpointIndex)
     listed = load_crops(crops, index)
     home = Store.from_env(store)
     version = candidates.published_last(home, model_name) if config.compare_with_published else ""
     own = candidates.of_run(index, home, model_name, version)[shard::shards]
+    if not own:
+        log(f"shard {shard}: there are fewer models than shards, none is left for this one")
+        return Result()
     workers, threads = workers_and_threads(config)
     scope = run_scope(index.fingerprint)
     with held(home, scope, f"evaluate-{shard}"), tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:

@@ -30,7 +30,7 @@ def diversity(features: Rows) -> Estimate:
     return Estimate(value, value - half, value + half, n)
 
 
-def diversity_in_clusters(generated: Rows, train: np.ndarray) -> Estimate | None:
+def diversity_in_clusters(generated: Rows, train: Rows) -> Estimate | None:
     """Mean cosine distance between images that have the same nearest training image, averaged over those.
 
     The intra-cluster distance of Ojha et al. 2021, "Few-shot Image Generation via Cross-domain
@@ -39,9 +39,9 @@ def diversity_in_clusters(generated: Rows, train: np.ndarray) -> Estimate | None
 
     Args:
         generated: float64 ``[n, d]``.
-        train: float64 ``[k, d]``.
+        train: float64 ``[k, d]``; read as a whole.
     """
-    crops = _unit(train)
+    crops = _unit(train[:])
     counts, sums = np.zeros(len(crops)), np.zeros(crops.shape)
     for _, rows in blocks(generated):
         unit = _unit(rows)
