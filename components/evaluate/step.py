@@ -76,8 +76,8 @@ def evaluate(
         runner = Runner(compared, drawing.images_each, work / "models", workers, threads)
 
         def used(candidate: Candidate, model: Callable[[], sampling.Model], seen: Callable[[int], None]) -> Drawn:
-            folders = (work / kind / candidate.name for kind in ("images", "features"))
-            return draw(drawing, model, candidate.name, real, *folders, seen)
+            name = candidate.name
+            return draw(drawing, model, name, real, work / "images" / name, work / "features" / name, seen)
 
         for candidate, drawn in runner.run(used):
             if isinstance(drawn, UserError):
@@ -97,6 +97,8 @@ def evaluate(
     shown: dict[str, str | int | float] = {"checkpoint": best.label}
     shown.update({name: estimate["value"] for name, estimate in best.metrics.items()})
     shown["kd_lite0_base"] = base.metrics["kd_lite0"]["value"]
+    # What all of them rest on: a number without it says little.
+    shown |= {"generated_images": best.metrics["kd_lite0"]["n"], "held_out_crops": best.metrics["kd_lite0"]["m"]}
     return Result(metadata={"metrics": shown})
 
 

@@ -192,6 +192,6 @@ def _triangle(parts: Iterable[np.ndarray]) -> np.ndarray:
         found = part if found is None else np.concatenate([found, part])
         # Not for every few rows more: a triangle costs as much for one of them as for as many as it has.
         if len(found) > 2 * found.shape[1]:
-            found = np.linalg.qr(found, mode="r")
+            found = np.asarray(np.linalg.qr(found, mode="r"))
     assert found is not None
     return found if len(found) <= found.shape[1] else np.asarray(np.linalg.qr(found, mode="r"))
