@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -57,10 +57,11 @@ class Runner:
         self._done = 0
         self._counting, self._loading, self._stopped = threading.Lock(), threading.Lock(), threading.Event()
 
-    def run(self, use: Use[T]) -> Iterator[tuple[Candidate, T | UserError | None]]:
+    def run(self, use: Use[T]) -> Generator[tuple[Candidate, T | UserError | None], None, None]:
         """Each candidate, in their order, and what `use` returns of it.
 
-        None where it draws no numbers, the error where an optional one cannot be had.
+        None where it draws no numbers, the error where an optional one cannot be had. Closed early, it waits for the
+        batches that are being drawn.
 
         Raises:
             UserError: for a base model that draws no numbers, and for a candidate that cannot be had.

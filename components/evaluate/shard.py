@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from components import artifacts, sampling
@@ -65,7 +66,8 @@ def draw(
                     seen(len(batch.images))
 
         runner = Runner(own, drawing.images_each, work / "models", workers, threads)
-        for _, error in runner.run(used):
-            if error is not None:
-                log(f"warning: {error}")
+        with closing(runner.run(used)) as all_drawn:
+            for _, error in all_drawn:
+                if error is not None:
+                    log(f"warning: {error}")
     return Result()

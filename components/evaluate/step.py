@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -79,16 +80,17 @@ def evaluate(
             name = candidate.name
             return draw(drawing, model, name, real, work / "images" / name, work / "features" / name, seen)
 
-        for candidate, drawn in runner.run(used):
-            if isinstance(drawn, UserError):
-                evaluation.no_incumbent = str(drawn)
-                log(f"warning: {drawn}; nothing is compared with the published model")
-                continue
-            row = evaluation.add(candidate.step, candidate.label, drawn)
-            log(f"{row.label}: {_line(row)}")
-            shutil.rmtree(work / "features" / candidate.name)
-            if drawn is None:
-                shutil.rmtree(work / "images" / candidate.name, ignore_errors=True)
+        with closing(runner.run(used)) as all_drawn:
+            for candidate, drawn in all_drawn:
+                if isinstance(drawn, UserError):
+                    evaluation.no_incumbent = str(drawn)
+                    log(f"warning: {drawn}; nothing is compared with the published model")
+                    continue
+                row = evaluation.add(candidate.step, candidate.label, drawn)
+                log(f"{row.label}: {_line(row)}")
+                shutil.rmtree(work / "features" / candidate.name)
+                if drawn is None:
+                    shutil.rmtree(work / "images" / candidate.name, ignore_errors=True)
         evaluation.finish(home, work / "images", metrics, report)
         drawing.kept.clear()
     best, base = page.best_row(evaluation.rows), evaluation.rows[0]
