@@ -275,34 +275,33 @@ def plain_threads(work: Path, environ: Mapping[str, str]) -> int:
     return min(found, key=lambda threads: found[threads])
 
 
-def compare(work: Path, images: int, environ: Mapping[str, str], steps: Sequence[int]) -> None:
-    """Both ways in turn, as lines of a table; end to end with each of the numbers of solver `steps`."""
-    threads = plain_threads(work, environ) if steps else 1
-    print("\n| | step, s | plain way, s | ratio | of processor time | step, peak MB | plain way, peak MB |")
-    print("|---|---|---|---|---|---|---|", flush=True)
+def compare_metrics(work: Path, images: int, environ: Mapping[str, str]) -> None:
+    """The metrics alone, as lines of a table, and how the values agree."""
     ours, theirs, packaged = (
         measure(f"{way}, metrics alone", work, images, environ) for way in ("step", "plain", "packaged")
     )
-    print(_line("metrics alone", ours, packaged), flush=True)
-    print(_line("metrics alone, both on the step's network", ours, theirs), flush=True)
-    if steps:
-        of_plain = measure("plain", work, images, environ, threads)
-        # It shares nothing between checkpoints: those left out take as long as those measured.
-        left_out = len(index_of(work).refs()) - int((work / "plain-checkpoints").read_text())
-        for key in ("seconds", "processor"):
-            of_plain[key] += left_out * of_plain[f"checkpoint_{key}"]
-        for number in steps:
-            ours_whole = measure(f"step, {number} solver steps", work, images, environ)
-            print(_line(f"end to end, {number} solver steps", ours_whole, of_plain), flush=True)
-    print()
+    print(_line("metrics alone", ours, packaged))
+    print(_line("metrics alone, both on the step's network", ours, theirs))
     for way, values in (("the plain way", packaged), ("on the step's network", theirs)):
         agreed = "within" if ours["low"] <= values["kd"] <= ours["high"] else "NOT within"
         print(
-            f"of the same images, {way}: kernel distance {ours['kd']:.4f} and {values['kd']:.4f} ({agreed} the "
+            f"\nof the same images, {way}: kernel distance {ours['kd']:.4f} and {values['kd']:.4f} ({agreed} the "
             f"interval {ours['low']:.4f} to {ours['high']:.4f}), Fréchet distance {ours['fd']:.2f} and "
             f"{values['fd']:.2f}, Inception Score {ours['is']:.3f} and {values['is']:.3f}",
             flush=True,
         )
+
+
+def compare_whole(work: Path, images: int, environ: Mapping[str, str], steps: Sequence[int], threads: int) -> None:
+    """End to end, with each of the numbers of solver `steps`; the plain way on `threads` threads."""
+    ours = {number: measure(f"step, {number} solver steps", work, images, environ) for number in steps}
+    theirs = measure("plain", work, images, environ, threads)
+    # It shares nothing between checkpoints: those left out take as long as those measured.
+    left_out = len(index_of(work).refs()) - int((work / "plain-checkpoints").read_text())
+    for key in ("seconds", "processor"):
+        theirs[key] += left_out * theirs[f"checkpoint_{key}"]
+    for number, values in ours.items():
+        print(_line(f"end to end, {number} solver steps", values, theirs), flush=True)
 
 
 def _line(title: str, ours: Mapping[str, float], theirs: Mapping[str, float]) -> str:
@@ -323,6 +322,8 @@ def main() -> None:
         "--steps", type=int, nargs="*", choices=(10, 20), default=[10, 20],
         help="solver steps of the step, end to end (10 20); none: the metrics alone are compared",
     )  # fmt: skip
+    flags.add_argument("--whole-alone", action="store_true", help="the metrics alone are not compared")
+    flags.add_argument("--plain-threads", type=int, help="of torch, for the plain way (those that it is faster with)")
     flags.add_argument(
         "--plain-checkpoints", type=int,
         help="of the plain way, end to end; the time of the others is reckoned from theirs (all)",
@@ -349,8 +350,14 @@ def main() -> None:
         write_crop_set(work / "crops", {name: {"train": 20, "reference": REAL} for name in PROMPTS})
         (work / "plain-checkpoints").write_text(str(given_.plain_checkpoints or given_.checkpoints))
         publish_run(place, BASE, work, PROMPTS, {100 * i: same for i in range(1, given_.checkpoints)})
-        if given_.images:
-            compare(work, given_.images // 2, server.environ, given_.steps)
+        images = given_.images // 2
+        threads = given_.plain_threads or (plain_threads(work, server.environ) if images and given_.steps else 1)
+        print("\n| | step, s | plain way, s | ratio | of processor time | step, peak MB | plain way, peak MB |")
+        print("|---|---|---|---|---|---|---|", flush=True)
+        if images and given_.steps:
+            compare_whole(work, images, server.environ, given_.steps, threads)
+        if images and not given_.whole_alone:
+            compare_metrics(work, images, server.environ)
         for images in given_.memory:
             ours = measure("step, briefly", work, images // 2, server.environ)
             print(
