@@ -10,6 +10,8 @@ from components.errors import UserError
 #: Version of the released images; a cluster profile replaces references by digests.
 VERSION = "0.1.0"
 STEPS = ("snapshot", "crop", "train", "evaluate", "select_best", "convert")
+#: Work that can be taken off a step by tasks of their own, which run in that step's image.
+PARTS = {"draw": "evaluate"}
 
 _COMPONENTS = Path(__file__).parent
 

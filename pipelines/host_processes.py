@@ -27,6 +27,7 @@ from typing import TextIO
 from kfp import local
 from kfp.local import status, subprocess_task_handler, task_dispatcher
 
+from components.images import PARTS
 from components.progress import duration
 
 
@@ -51,11 +52,14 @@ class Log:
     _next: int = 0
 
     def started(self, step: str) -> None:
-        """Steps are run in `order`; those passed over were answered by kfp's cache, which is silent."""
-        position = self.order.index(step)
+        """Steps are run in `order`; those passed over were answered by kfp's cache, which is silent.
+
+        A part of a step runs before it, several of them at the same time.
+        """
+        position = self.order.index(PARTS.get(step, step))
         for skipped in self.order[self._next : position]:
             self.cached(skipped)
-        self._next = position + 1
+        self._next = position if step in PARTS else position + 1
         print(f"\n── {step} " + "─" * max(3, 76 - len(step)), file=self.stream, flush=True)
 
     def ended(self) -> None:

@@ -17,9 +17,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components import hub, images
 from components.archives import SUFFIXES
@@ -33,6 +34,9 @@ from components.storage import Store
 from components.versions.dvc_location import is_dvc
 from pipelines.config import QUICKSTART_BASE, SAMPLE_DATASETS, PipelineConfig
 from pipelines.embedded_store import EmbeddedStore
+
+if TYPE_CHECKING:
+    from pipelines import host_processes
 
 QUICKSTART = Path(__file__).parent / "quickstart"
 
@@ -158,11 +162,7 @@ def run(config: PipelineConfig, workdir: Path) -> Outcome:
         folder = workdir / config.model_name
         model_file = _collect(places, model, folder, environ)
         peak = store_peak() + _own_peak() + max((r.peak_bytes for r in record.runs), default=0)
-    ran = {r.step: r for r in record.runs}
-    costs = [
-        StepCost(s, ran[s].seconds if s in ran else 0.0, ran[s].peak_bytes if s in ran else 0, s not in ran)
-        for s in images.STEPS
-    ]
+    costs = [_cost(step, record.runs) for step in images.STEPS]
     outcome = Outcome(
         folder=folder,
         decision=read_json(places["best"] / "best.json", Decision),
@@ -184,6 +184,12 @@ def run(config: PipelineConfig, workdir: Path) -> Outcome:
         },
     )
     return outcome
+
+
+def _cost(step: str, runs: Sequence[host_processes.StepRun]) -> StepCost:
+    """What a step took, its parts included: these may run at the same time, and their times are added."""
+    own = [run for run in runs if images.PARTS.get(run.step, run.step) == step]
+    return StepCost(step, sum(r.seconds for r in own), max((r.peak_bytes for r in own), default=0), not own)
 
 
 @contextlib.contextmanager

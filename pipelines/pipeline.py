@@ -17,7 +17,7 @@ from kfp import dsl
 from components import images
 from components.convert.component import convert
 from components.crop.component import crop
-from components.evaluate.component import evaluate
+from components.evaluate.component import draw, evaluate
 from components.notify.component import notify
 from components.select_best.component import select_best
 from components.snapshot.component import snapshot
@@ -96,6 +96,22 @@ def make_pipeline(
             store=store,
             model_name=model_name,
         )
+        if config.evaluate.shards > 1:
+            # A task each, known when compiling: they leave in the store what evaluate then need not draw.
+            with dsl.ParallelFor(list(range(config.evaluate.shards)), name="shards") as shard:
+                drawn = draw(
+                    config=evaluate_settings,
+                    crops=cut.outputs["crops"],
+                    checkpoints=trained.outputs["checkpoints"],
+                    store=store,
+                    shard=shard,
+                    shards=config.evaluate.shards,
+                    model_name=model_name,
+                )
+                drawn.set_container_image(image("evaluate"))
+                if profile is not None:
+                    placement.place(drawn, "evaluate", profile)
+            measured.after(drawn)
         chosen = select_best(
             config=select_best_settings,
             metrics=measured.outputs["metrics"],

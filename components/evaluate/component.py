@@ -1,4 +1,4 @@
-"""The evaluate step as a KFP component."""
+"""The evaluate step as a KFP component, and the part of it that is divided among pods."""
 
 from kfp import dsl
 
@@ -20,3 +20,17 @@ def evaluate(
     return dsl.ContainerSpec(
         image=image("evaluate"), command=["python3", "-m", "components", "evaluate"], args=["{{$}}"]
     )
+
+
+@dsl.container_component
+def draw(
+    config: dict,
+    crops: dsl.Input[dsl.Dataset],
+    checkpoints: dsl.Input[dsl.Model],
+    store: str,
+    shard: int,
+    shards: int,
+    model_name: str = "",
+):
+    """Generate with one shard's checkpoints, for the evaluate step to measure."""
+    return dsl.ContainerSpec(image=image("evaluate"), command=["python3", "-m", "components", "draw"], args=["{{$}}"])

@@ -89,8 +89,25 @@ class EvaluateConfig(Settings):
         le=100_000,
         description="Images in each. With fewer images that form is not measured; the other form needs no subsets.",
     )
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Checkpoints that draw at the same time, each loaded for itself; not given: 1 with a GPU, else as "
+        "many as there are cores, 4 at most. Changes no number.",
+    )
     num_threads: int | None = Field(
-        None, ge=1, le=1024, description="CPU threads; all cores where not given. Moves the last digits."
+        None,
+        ge=1,
+        le=1024,
+        description="CPU threads of each worker; not given: all cores with a GPU, else 1. Moves the last digits.",
+    )
+    shards: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Pods among which the pipeline divides the drawing, each with the evaluate step's resources, so a "
+        "GPU of its own. Takes effect when the pipeline is compiled; changes no number.",
     )
 
 

@@ -16,7 +16,8 @@ from components.errors import UserError
 from components.evaluate.config import too_few
 from components.storage import digest_of, sha256_file
 
-_READ_AT_ONCE = 32
+#: Crops that are in memory at once, of each thread that reads.
+READ_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ def digests(paths: Sequence[Path]) -> list[str]:
 
 def batches(paths: Sequence[Path], side: int) -> Iterator[np.ndarray]:
     """The images at `paths` as `read` gives them, a bounded number at a time."""
-    for start in range(0, len(paths), _READ_AT_ONCE):
-        yield read(paths[start : start + _READ_AT_ONCE], side)
+    for start in range(0, len(paths), READ_AT_ONCE):
+        yield read(paths[start : start + READ_AT_ONCE], side)
 
 
 def folder_names(classes: Sequence[str]) -> dict[str, str]:

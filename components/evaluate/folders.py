@@ -8,9 +8,8 @@ No classes, no checkpoints, no store. Images may have any size and are taken fro
 from __future__ import annotations
 
 import dataclasses
-import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +20,16 @@ from components import artifacts
 from components.errors import UserError
 from components.evaluate import loading, measure
 from components.evaluate.config import EvaluateConfig
+from components.evaluate.feature_file import FeatureFile
 from components.evaluate.measure import MAIN, ImageSet
 from components.evaluate.metrics import clip_scores
 from components.evaluate.names import absent
-from components.evaluate.networks.inception import Inception
 from components.evaluate.networks.transformer import Clip
 from components.evaluate.pixels import PixelIndex, grey
 from components.evaluate.wording import cell, label
-from components.extractor import Extractor, Lite0
+from components.extractor import Extractor
 from components.nearest import nearest
+from components.parallel import cores
 from components.progress import Progress, log
 from components.runtime import InputPath, Result
 
@@ -55,35 +55,24 @@ def compare(
     Raises:
         UserError: for folders with fewer than 3 images, and images that cannot be read.
     """
-    torch.set_num_threads(config.num_threads or os.cpu_count() or 1)
+    torch.set_num_threads(config.num_threads or cores())
     folders = {"images": images, "reference": reference, **({"train": Path(train)} if train else {})}
     listed = {name: _listed(name, folder) for name, folder in folders.items()}
     with tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
-        extractors, networks = loading.load(config, Path(temporary))
+        extractors, networks = loading.load(config, Path(temporary) / "networks")
         progress = Progress("features", sum(map(len, listed.values())), "image")
-        seen, greys, done = {}, {}, 0
-        for name, paths in listed.items():
-            features, greys[name] = _seen(paths, extractors, progress, done)
-            done += len(paths)
-            logits = {
-                e: made.logits(features[e])
-                for e, made in extractors.items()
-                if isinstance(made, Lite0) or (isinstance(made, Inception) and made.classifier is not None)
-            }
-            seen[name] = ImageSet(features, logits=logits)
         clip = extractors.get(Clip.name)
-        texts = clip.texts([prompt]) if isinstance(clip, Clip) and prompt else None
-    if train:
-        index = PixelIndex(greys["train"])
-        for name in ("images", "reference"):
-            away = nearest(seen[name].features[MAIN], seen["train"].features[MAIN])[0]
-            seen[name] = dataclasses.replace(seen[name], nearest=away, pixels=index.nearest(greys[name])[0])
-    if texts is not None:
-        rows = seen["images"].features[Clip.name]
-        seen["images"] = dataclasses.replace(seen["images"], clip=clip_scores(rows, np.broadcast_to(texts, rows.shape)))
-    measured = measure.of_folders(seen["images"], seen["reference"], seen.get("train"), config)
-    n, m = seen["images"].count, seen["reference"].count
-    missing = absent(networks) | measure.too_few(seen["images"], min(n, m), n, m, config)
+        text = clip.texts([prompt]) if isinstance(clip, Clip) and prompt else None
+        looker = _Looker(extractors, Path(temporary), progress)
+        trained = looker.seen("train", listed["train"]) if train else None
+        if trained is not None:
+            greys = np.concatenate([grey(batch) for batch in _batches(listed["train"])])
+            looker.train = trained.features[MAIN][:], PixelIndex(greys)
+        real, generated = looker.seen("reference", listed["reference"]), looker.seen("images", listed["images"], text)
+        classifiers = loading.classifiers(extractors)
+        measured = measure.of_folders(generated, real, trained, classifiers, config)
+    n, m = generated.count, real.count
+    missing = absent(networks) | measure.too_few(generated, classifiers, min(n, m), n, m, config)
     log(f"{n} images of {images} against {m} of {reference}; brackets are 95 % intervals")
     width = max(map(len, (label(name) for name in measured)))
     for name, estimate in measured.items():
@@ -111,19 +100,38 @@ def _listed(name: str, folder: Path) -> list[Path]:
     return paths
 
 
-def _seen(
-    paths: Sequence[Path], extractors: dict[str, Extractor], progress: Progress, done: int
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Features by extractor, and grey levels, of the images at `paths`; a few images at a time."""
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in extractors}
-    greys = []
-    for batch in _batches(paths):
-        for name, made in extractors.items():
-            rows[name].append(made.features(batch))
-        greys.append(grey(batch))
-        done += len(batch)
-        progress.update(done)
-    return {name: np.concatenate(parts) for name, parts in rows.items()}, np.concatenate(greys)
+class _Looker:
+    """Looks at folders of images, a few at a time, and keeps their features on disk.
+
+    Args:
+        folder: for the features.
+    """
+
+    def __init__(self, extractors: Mapping[str, Extractor], folder: Path, progress: Progress) -> None:
+        self._extractors, self._folder, self._progress, self._done = extractors, folder, progress, 0
+        #: Of what copies are looked for: features of `MAIN`, float64 ``[k, d]``, and pixels.
+        self.train: tuple[np.ndarray, PixelIndex] | None = None
+
+    def seen(self, name: str, paths: Sequence[Path], text: np.ndarray | None = None) -> ImageSet:
+        """The images at `paths`; `text` is the embedding ``[1, d]`` of what all of them were drawn from."""
+        place = self._folder / "features" / name
+        place.mkdir(parents=True)
+        files = {e: FeatureFile(place / e, made.width) for e, made in self._extractors.items()}
+        away, by_pixels, clips = [np.empty(0)], [np.empty(0)], []
+        for batch in _batches(paths):
+            features = {e: made.features(batch) for e, made in self._extractors.items()}
+            for e, file in files.items():
+                file.append(features[e])
+            if self.train is not None:
+                away.append(nearest(features[MAIN], self.train[0])[0])
+                by_pixels.append(self.train[1].nearest(grey(batch))[0])
+            if text is not None:
+                rows = features[Clip.name]
+                clips.append(clip_scores(rows, np.broadcast_to(text, rows.shape)))
+            self._done += len(batch)
+            self._progress.update(self._done)
+        scores = np.concatenate(clips) if clips else None
+        return ImageSet(files, np.concatenate(away), np.concatenate(by_pixels), scores)
 
 
 def _batches(paths: Sequence[Path]) -> Iterator[np.ndarray]:

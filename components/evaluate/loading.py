@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from components.errors import UserError
 from components.evaluate.config import EvaluateConfig
+from components.evaluate.measure import Classifiers
 from components.evaluate.networks.inception import Inception
 from components.evaluate.networks.places import fetch
 from components.evaluate.networks.transformer import Clip, DinoV2
@@ -37,3 +38,12 @@ def load(config: EvaluateConfig, folder: Path) -> tuple[dict[str, Extractor], di
             missing[name] = str(error)
             log(f"warning: evaluate.{name}: {error}; what rests on it is not measured")
     return made, missing
+
+
+def classifiers(extractors: Mapping[str, Extractor]) -> Classifiers:
+    """Those of the networks that classify as well, by their features."""
+    return {
+        name: made.logits
+        for name, made in extractors.items()
+        if isinstance(made, Lite0) or (isinstance(made, Inception) and made.classifier is not None)
+    }

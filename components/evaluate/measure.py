@@ -7,7 +7,7 @@ Features in, `Estimate`s out; drawing and reading are elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,11 +15,13 @@ import numpy as np
 from components.artifacts import Estimate
 from components.evaluate import metrics
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.metrics import KernelDistance
+from components.evaluate.metrics import Joined, KernelDistance, Rows
 from components.evaluate.names import HIGHER_IS_BETTER, Names, absent
 from components.evaluate.probe import Probe
 
 Measured = dict[str, Estimate]
+#: Extractor → features to a classifier's logits, float64 ``[k, d]`` to ``[k, classes]``; for those that have one.
+Classifiers = Mapping[str, Callable[[np.ndarray], np.ndarray]]
 
 #: The extractor that classes and copies are recognised by.
 MAIN = "lite0"
@@ -30,11 +32,10 @@ _SPLIT_OF = 10  # images: below, the Inception Score is mostly its own upper bou
 class ImageSet:
     """What is measured of one class's images."""
 
-    features: Mapping[str, np.ndarray]  #: extractor → float64 ``[n, d]``
+    features: Mapping[str, Rows]  #: extractor → float64 ``[n, d]``
     #: distance to the nearest training view by features, float64 ``[n]``; empty for training crops
     nearest: np.ndarray = field(default_factory=lambda: np.empty(0))
     pixels: np.ndarray = field(default_factory=lambda: np.empty(0))  #: the same by pixels
-    logits: Mapping[str, np.ndarray] = field(default_factory=dict)  #: extractor → float64 ``[n, classes]``
     clip: np.ndarray | None = None  #: CLIP scores, float64 ``[n]``
 
     @property
@@ -50,11 +51,18 @@ class RealFeatures:
         reference: class → held-out crops.
         views: every training crop, all classes in the order of `train`, in each view that training
             showed: features of `MAIN`, float64 ``[views × crops, d]``, view by view.
+        classifiers: for the Inception Score.
     """
 
-    def __init__(self, train: Mapping[str, ImageSet], reference: Mapping[str, ImageSet], views: np.ndarray) -> None:
-        self.train, self.reference, self.views = train, reference, views
-        rows = [images.features[MAIN] for images in train.values()]
+    def __init__(
+        self,
+        train: Mapping[str, ImageSet],
+        reference: Mapping[str, ImageSet],
+        views: np.ndarray,
+        classifiers: Classifiers,
+    ) -> None:
+        self.train, self.reference, self.views, self.classifiers = train, reference, views, classifiers
+        rows = [images.features[MAIN][:] for images in train.values()]
         labels = np.repeat(np.arange(len(train)), [len(part) for part in rows])
         #: None with one class.
         self.probe = Probe(np.concatenate(rows), labels) if len(train) > 1 else None
@@ -97,10 +105,12 @@ def of_checkpoint(images: Mapping[str, ImageSet], real: RealFeatures, config: Ev
         if drawn.clip is not None:
             measured["clip_score"] = metrics.mean(drawn.clip)
         per_class[name] = measured
-    return Measurements(per_class, _pooled(images, real.reference, config), kernels)
+    return Measurements(per_class, _pooled(images, real.reference, real.classifiers, config), kernels)
 
 
-def of_folders(images: ImageSet, reference: ImageSet, train: ImageSet | None, config: EvaluateConfig) -> Measured:
+def of_folders(
+    images: ImageSet, reference: ImageSet, train: ImageSet | None, classifiers: Classifiers, config: EvaluateConfig
+) -> Measured:
     """One set of images against another, without classes; copies are looked for in `train`, where it is given.
 
     `nearest` and `pixels` of `images` and `reference` are distances to `train`.
@@ -117,7 +127,7 @@ def of_folders(images: ImageSet, reference: ImageSet, train: ImageSet | None, co
         measured["nearest_train"] = metrics.median(images.nearest, train.count)
     if images.clip is not None:
         measured["clip_score"] = metrics.mean(images.clip)
-    return measured | _pooled({"": images}, {"": reference}, config)
+    return measured | _pooled({"": images}, {"": reference}, classifiers, config)
 
 
 def floor(real: RealFeatures, config: EvaluateConfig) -> Measurements:
@@ -145,20 +155,24 @@ def floor(real: RealFeatures, config: EvaluateConfig) -> Measurements:
         if reference.clip is not None:
             measured["clip_score"] = metrics.mean(reference.clip)
         per_class[name] = measured
-    return Measurements(per_class, _pooled(real.train, real.reference, config), {})
+    return Measurements(per_class, _pooled(real.train, real.reference, real.classifiers, config), {})
 
 
 def missing(real: RealFeatures, config: EvaluateConfig, networks: Mapping[str, str]) -> dict[str, str]:
     """Metric → why it is not measured. `networks`: extractor → why it is not there."""
     first = next(iter(real.train.values()))
     fewest = min(config.images_per_class, *(crops.count for crops in real.reference.values()))
-    found = too_few(first, fewest, config.images_per_class * len(real.train), len(real.all_nearest), config)
+    found = too_few(
+        first, real.classifiers, fewest, config.images_per_class * len(real.train), len(real.all_nearest), config
+    )
     if real.probe is None:
         found["class_alignment"] = "there is one class; nothing to mix it up with"
     return absent(networks) | found
 
 
-def too_few(seen: ImageSet, fewest: int, generated: int, real: int, config: EvaluateConfig) -> dict[str, str]:
+def too_few(
+    seen: ImageSet, classifiers: Classifiers, fewest: int, generated: int, real: int, config: EvaluateConfig
+) -> dict[str, str]:
     """Metric → why there are too few images for it.
 
     Args:
@@ -167,7 +181,7 @@ def too_few(seen: ImageSet, fewest: int, generated: int, real: int, config: Eval
         generated, real: images of all classes together.
     """
     found: dict[str, str] = {}
-    if "inception" in seen.features and "inception" not in seen.logits:
+    if "inception" in seen.features and "inception" not in classifiers:
         found["inception_score"] = "the weights that evaluate.inception names hold no classifier"
     for extractor in seen.features:
         names = Names(extractor)
@@ -185,7 +199,7 @@ def too_few(seen: ImageSet, fewest: int, generated: int, real: int, config: Eval
             f"{generated} images in {config.inception_score_splits} splits: with fewer than {_SPLIT_OF} images a split "
             "it is little more than its own upper bound"
         )
-        found |= {Names(extractor).inception_score: why for extractor in seen.logits}
+        found |= {Names(extractor).inception_score: why for extractor in classifiers}
     return found
 
 
@@ -198,9 +212,7 @@ def directions(measured: Measured) -> dict[str, bool]:
     return {name: known[name] for name in known if name in measured}
 
 
-def _of_features(
-    extractor: str, generated: np.ndarray, reference: np.ndarray, train: np.ndarray, config: EvaluateConfig
-) -> Measured:
+def _of_features(extractor: str, generated: Rows, reference: Rows, train: Rows, config: EvaluateConfig) -> Measured:
     """All but the kernel distance of one extractor's features."""
     names = Names(extractor)
     measured = {names.frechet: metrics.frechet_distance(generated, reference)}
@@ -229,23 +241,23 @@ def _alignment(images: ImageSet, number: int, real: RealFeatures) -> Estimate:
     assert real.probe is not None
     rows = images.features[MAIN]
     crops = sum(train.count for train in real.train.values())
-    return metrics.proportion(int((real.probe(rows) == number).sum()), len(rows), crops)
+    hits = sum(int((real.probe(block) == number).sum()) for _, block in metrics.blocks(rows))
+    return metrics.proportion(hits, len(rows), crops)
 
 
-def _pooled(images: Mapping[str, ImageSet], reference: Mapping[str, ImageSet], config: EvaluateConfig) -> Measured:
+def _pooled(
+    images: Mapping[str, ImageSet], reference: Mapping[str, ImageSet], classifiers: Classifiers, config: EvaluateConfig
+) -> Measured:
     measured: Measured = {}
-    first = next(iter(images.values()))
-    for extractor in first.logits:
-        logits = np.concatenate([part.logits[extractor] for part in images.values()])
-        if len(logits) >= _SPLIT_OF * config.inception_score_splits:
+    for extractor in next(iter(images.values())).features:
+        generated, real = (Joined([part.features[extractor] for part in side.values()]) for side in (images, reference))
+        if extractor in classifiers and len(generated) >= _SPLIT_OF * config.inception_score_splits:
             # In a mixed order: by class, a split would hold one class.
-            mixed = np.random.default_rng(0).permutation(len(logits))
-            score, _ = metrics.inception_score(logits[mixed], config.inception_score_splits)
-            measured[Names(extractor).inception_score] = Estimate(score, n=len(logits))
-    for extractor in first.features:
-        generated, real = (
-            np.concatenate([part.features[extractor] for part in side.values()]) for side in (images, reference)
-        )
+            mixed = np.random.default_rng(0).permutation(len(generated))
+            score, _ = metrics.inception_score(
+                generated, config.inception_score_splits, classifiers[extractor], order=mixed
+            )
+            measured[Names(extractor).inception_score] = Estimate(score, n=len(generated))
         if min(len(generated), len(real)) >= config.kid_subset_size:
             value, _ = metrics.kernel_distance_of_subsets(generated, real, config.kid_subsets, config.kid_subset_size)
             measured[Names(extractor).subsets] = Estimate(value, n=len(generated), m=len(real))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +12,13 @@ import torch
 
 from components.artifacts import Split
 from components.evaluate.arrays import Arrays
-from components.evaluate.crops import RealCrops, batches, digests, read
+from components.evaluate.crops import READ_AT_ONCE, RealCrops, batches, digests, read
+from components.evaluate.loading import classifiers
 from components.evaluate.measure import MAIN, ImageSet, RealFeatures
 from components.evaluate.metrics import clip_scores
-from components.evaluate.networks.inception import Inception
 from components.evaluate.networks.transformer import Clip
 from components.evaluate.pixels import PixelIndex, grey, oriented
-from components.extractor import Extractor, Lite0
+from components.extractor import Extractor
 from components.nearest import nearest
 from components.progress import Progress
 from components.storage import digest_of, sha256_file
@@ -42,6 +43,7 @@ class Real:
         augment: the setting of that name that training had; training crops are looked at in quarter turns
             where it turned them.
         kept: where features are kept.
+        workers, threads: threads that look at crops, and torch's threads of each.
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class Real:
         prompts: Mapping[str, str],
         augment: str | None,
         kept: Arrays,
+        workers: int = 1,
+        threads: int = 1,
     ) -> None:
         self.crops, self.extractors, self.missing = crops, extractors, missing
         clip = extractors.get(Clip.name)
@@ -63,14 +67,16 @@ class Real:
         )
         turns = 4 if augment == "dihedral" else 1
         self._train = _listed(crops, "train")
-        reader = _Features(crops, kept, (turns + len(extractors) - 1) * len(self._train), len(extractors))
-        views = [reader.of(extractors[MAIN], "train", turn) for turn in range(turns)]
-        rows: dict[Split, dict[str, np.ndarray]] = {
-            "train": {
-                name: views[0] if name == MAIN else reader.of(made, "train") for name, made in extractors.items()
-            },
-            "reference": {name: reader.of(made, "reference") for name, made in extractors.items()},
-        }
+        self._names = [path.relative_to(crops.folder).as_posix() for path in self._train]
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+            reader = _Features(crops, kept, pool, (turns + len(extractors) - 1) * len(self._train), len(extractors))
+            views = [reader.of(extractors[MAIN], "train", turn) for turn in range(turns)]
+            rows: dict[Split, dict[str, np.ndarray]] = {
+                "train": {
+                    name: views[0] if name == MAIN else reader.of(made, "train") for name, made in extractors.items()
+                },
+                "reference": {name: reader.of(made, "reference") for name, made in extractors.items()},
+            }
         self._views = np.concatenate(views)
         self._pixels = PixelIndex(_grey(self._train, crops.resolution))
         parts = {
@@ -86,8 +92,8 @@ class Real:
             )
             reference[name] = held_out
             features = {e: parts["train"][e][name] for e in extractors}
-            train[name] = ImageSet(features, logits=self._logits(features))
-        self.features = RealFeatures(train, reference, self._views)
+            train[name] = ImageSet(features)
+        self.features = RealFeatures(train, reference, self._views, classifiers(extractors))
 
     def seen(
         self, features: Mapping[str, np.ndarray], greys: np.ndarray, name: str
@@ -106,7 +112,7 @@ class Real:
             clip = clip_scores(rows, np.broadcast_to(self._texts[name], rows.shape))
         by_features = [Copy(int(v) % len(self._train), int(v) // len(self._train)) for v in view]
         copies = [Copy(int(c), int(o)) for c, o in zip(crop, orientation)]
-        return ImageSet(features, away, by_pixels, self._logits(features), clip), by_features, copies
+        return ImageSet(features, away, by_pixels, clip), by_features, copies
 
     def picture(self, copy: Copy) -> np.ndarray:
         """The training crop as it is nearest, uint8 ``[side, side, 3]``."""
@@ -114,22 +120,16 @@ class Real:
 
     def crop_name(self, copy: Copy) -> str:
         """The training crop's path below the crops' folder."""
-        return self._train[copy.crop].relative_to(self.crops.folder).as_posix()
-
-    def _logits(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        found = {}
-        for name, rows in features.items():
-            made = self.extractors[name]
-            if isinstance(made, Lite0) or (isinstance(made, Inception) and made.classifier is not None):
-                found[name] = made.logits(rows)
-        return found
+        return self._names[copy.crop]
 
 
 class _Features:
     """Features of all crops of a split, read from the store where the same have been computed before."""
 
-    def __init__(self, crops: RealCrops, kept: Arrays, of_train: int, of_reference: int) -> None:
-        self._crops, self._kept, self._done = crops, kept, 0
+    def __init__(
+        self, crops: RealCrops, kept: Arrays, pool: ThreadPoolExecutor, of_train: int, of_reference: int
+    ) -> None:
+        self._crops, self._kept, self._pool, self._done = crops, kept, pool, 0
         total = of_train + of_reference * len(_listed(crops, "reference"))
         self._progress = Progress("features of real crops", total, "image")
 
@@ -141,10 +141,16 @@ class _Features:
         if found is not None:
             self._count(len(paths))
             return found["features"].astype(np.float64)
-        parts = [
-            extractor.features(np.rot90(images, turn, (1, 2)), self._count)
-            for images in batches(paths, self._crops.resolution)
-        ]
+
+        def of_some(some: Sequence[Path]) -> np.ndarray:
+            return extractor.features(np.rot90(read(some, self._crops.resolution), turn, (1, 2)))
+
+        parts = []
+        for part in self._pool.map(
+            of_some, [paths[start : start + READ_AT_ONCE] for start in range(0, len(paths), READ_AT_ONCE)]
+        ):
+            parts.append(part)
+            self._count(len(part))
         rows = np.concatenate(parts)
         # The network computes in 32 bits: nothing is lost.
         self._kept.put(key, {"features": rows.astype(np.float32)})

@@ -33,10 +33,15 @@ from components.storage import Store
 
 
 class Evaluation:
-    """The checkpoints of one run, measured one after another; step 0 comes first, the published model last."""
+    """The checkpoints of one run, measured one after another; step 0 comes first, the published model last.
 
-    def __init__(self, config: EvaluateConfig, index: CheckpointIndex, real: Real) -> None:
+    Args:
+        work: folder for what is written while they are measured.
+    """
+
+    def __init__(self, config: EvaluateConfig, index: CheckpointIndex, real: Real, work: Path) -> None:
         self.config, self.index, self.real = config, index, real
+        self._images = work / "images.tsv"
         self.rows: list[CheckpointMetrics] = []
         self.incumbent: CheckpointMetrics | None = None
         #: Why the published model is not compared with, where it should have been.
@@ -52,12 +57,18 @@ class Evaluation:
             measured = measure.of_checkpoint(drawn.images, self.real.features, self.config)
             row = CheckpointMetrics(step, label, _data(measured.overall), _class_data(measured.per_class))
             self._kernels[step] = measured.kernels
-            # The features are measured; only pictures are needed from here on.
-            self._drawn[step] = dataclasses.replace(drawn, images={})
+            tables.add_images(self._images, label, drawn.rows)
+            # Measured and written down; only pictures are needed from here on.
+            self._drawn[step] = dataclasses.replace(drawn, images={}, rows=[])
         if step == PUBLISHED:
             self.incumbent = row
         else:
             self.rows.append(row)
+        best = page.best_row(self.rows).step
+        for other, drew in self._drawn.items():
+            # Pairs are shown of the best one alone.
+            if other != best and drew.pairs:
+                self._drawn[other] = dataclasses.replace(drew, pairs=[], pixel_pairs=[])
         return row
 
     def metrics(self) -> Metrics:
@@ -84,7 +95,7 @@ class Evaluation:
             },
             crops_digest=self.index.crops_digest,
             dataset=self.real.crops.origin,
-            settings={"crop": self.real.crops.settings, "evaluate": self.config.model_dump(mode="json")},
+            settings={"crop": self.real.crops.settings, "evaluate": self._settings()},
             incumbent=None if self.incumbent is None else dataclasses.asdict(self.incumbent),
             differences=[dataclasses.asdict(difference) for difference in self._differences()],
             other_extractors=list(records.values()),
@@ -99,6 +110,10 @@ class Evaluation:
                     found.append(Difference(name, a, b, mean.value, mean.low, mean.high))
         return found
 
+    def _settings(self) -> dict[str, Any]:
+        """The settings that a number can depend on: not how many draw at the same time."""
+        return self.config.model_dump(mode="json", exclude={"shards", "workers"})
+
     def _made_of(self) -> dict[str, str]:
         """Digests, settings and versions, for the page."""
         digests = {
@@ -106,7 +121,7 @@ class Evaluation:
             "digest of the base model": self.index.base_revision,
             "digest of the sources": images.source_reference("evaluate").rpartition(":")[2],
         }
-        settings = {f"setting: {name}": str(value) for name, value in self.config.model_dump(mode="json").items()}
+        settings = {f"setting: {name}": str(value) for name, value in self._settings().items()}
         packages = ("torch", "diffusers", "transformers", "numpy")
         versions = {f"version: {name}": importlib.metadata.version(name) for name in packages}
         return digests | settings | versions
@@ -137,8 +152,7 @@ class Evaluation:
         pictures.comparison(shown, labelled, SHOWN).save(metrics / "comparison.png")
         (metrics / "curve.svg").write_text(plot, encoding="utf-8")
         tables.write_metrics(metrics / "metrics.tsv", measured)
-        drew = {row.label: self._drawn[row.step].rows for row in rows if row.step in self._drawn}
-        tables.write_images(metrics / "images.tsv", drew)
+        shutil.move(self._images, metrics / "images.tsv")
         artifacts.write_json(metrics / "metrics.json", measured)
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(html, encoding="utf-8")

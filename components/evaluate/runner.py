@@ -1,120 +1,119 @@
-"""Draws one checkpoint after another, the published model last, and says how far it is."""
+"""Draws with several models at the same time, each in a thread of its own: the networks release Python's lock.
+
+What a model draws does not depend on the others: each has its own noise, and torch the same number of threads.
+"""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
-from components import images, sampling
-from components.artifacts import CheckpointIndex, CheckpointRef
-from components.checkpoints import fetch_checkpoint, step_name
+from components import sampling
 from components.errors import UserError
-from components.evaluate import published
-from components.evaluate.arrays import Arrays
+from components.evaluate.candidates import Candidate
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.crops import folder_names
-from components.evaluate.draw import Drawn, draw
-from components.evaluate.real import Real
+from components.parallel import cores
 from components.progress import Progress, log
-from components.storage import Store, digest_of
+
+T = TypeVar("T")
+
+#: What is done with a model: with its candidate, what loads it, and what is to be called with the number of images
+#: after each batch.
+Use = Callable[[Candidate, Callable[[], sampling.Model], Callable[[int], None]], T]
+
+
+def workers_and_threads(config: EvaluateConfig) -> tuple[int, int]:
+    """Models at the same time, and torch's threads of each.
+
+    A CPU is better used by several models than by several threads of one, whose layers are small; a GPU by one model.
+    """
+    gpu = torch.cuda.is_available()
+    workers = config.workers or (1 if gpu else cores(4))
+    return workers, config.num_threads or (cores() if gpu else 1)
 
 
 class Runner:
-    """One checkpoint is in memory at a time.
+    """A model is in memory while it draws; `workers` of them at most.
 
     Args:
-        store: that holds the run; its finished batches are kept there.
-        work: folder for weights and for the images that are kept.
-        with_published: whether the published model is going to be drawn, too; for the count.
+        images_each: that a model draws, for the count.
+        folder: for the weights while they are fetched.
+        threads: of torch, for each worker.
     """
 
     def __init__(
-        self, config: EvaluateConfig, index: CheckpointIndex, real: Real, store: Store, work: Path, threads: int,
-        with_published: bool,
-    ) -> None:  # fmt: skip
-        self._config, self._index, self._real, self._store, self._work = config, index, real, store, work
-        self._each = len(real.crops.classes) * config.images_per_class
-        self.total = (len(index.refs()) + with_published) * self._each
+        self, candidates: Sequence[Candidate], images_each: int, folder: Path, workers: int, threads: int
+    ) -> None:
+        self._candidates, self._each, self._folder = candidates, images_each, folder
+        self._workers, self._threads = workers, threads
+        self.total = len(candidates) * images_each
         self._progress = Progress("drawing and measuring", self.total, "image")
-        self._done, self._models = 0, 0
-        # All that a batch of images and its features depend on.
-        made_by = [
-            images.source_reference("evaluate"), torch.__version__, torch.cuda.is_available(), threads,
-            config.num_inference_steps, config.guidance_scale, config.batch_size, config.images_per_class, config.seed,
-            real.crops.resolution, index.prompts, index.base_revision,
-            [made.record for made in real.extractors.values()],
-        ]  # fmt: skip
-        #: The batches drawn so far, of this run and this way of drawing.
-        self.kept = Arrays(store.at("train", index.fingerprint, "evaluating", digest_of(made_by)[:16]))
+        self._done = 0
+        self._counting, self._loading, self._stopped = threading.Lock(), threading.Lock(), threading.Event()
 
-    def checkpoint(self, ref: CheckpointRef) -> Drawn | None:
-        """What the checkpoint draws; None when that is no numbers."""
-        folders: list[Path] = []
+    def run(self, use: Use[T]) -> Generator[tuple[Candidate, T | UserError | None], None, None]:
+        """Each candidate, in their order, and what `use` returns of it.
 
-        def load() -> sampling.Model:
-            folders.append(fetch_checkpoint(self._index, ref, self._work / "models"))
-            return sampling.load(folders[0])
+        None where it draws no numbers, the error where an optional one cannot be had. Closed early, it waits for the
+        batches that are being drawn.
 
+        Raises:
+            UserError: for a base model that draws no numbers, and for a candidate that cannot be had.
+        """
+        pool = ThreadPoolExecutor(self._workers, initializer=torch.set_num_threads, initargs=(self._threads,))
         try:
-            return self._drawn(load, step_name(ref.step))
-        except sampling.NotFiniteError as error:
-            if ref.step == 0:
-                raise UserError(
-                    f"the base model {self._index.base_model} is broken: {error}; mirror it again"
-                ) from None
-            log(f"step {ref.step} is left out: {error}; training diverged, lower train.learning_rate")
-            return None
-        finally:
-            for folder in folders:
-                shutil.rmtree(folder)
-
-    def published(self, model_name: str, version: str) -> Drawn | None:
-        """What the published model draws; None when that is no numbers."""
-        folder = self._work / "published"
-        try:
-            return self._drawn(
-                lambda: published.fetch(self._store, model_name, version, folder), f"published-{version}"
+            waiting: deque[tuple[Candidate, Future[T | UserError | None]]] = deque(
+                (candidate, pool.submit(self._used, use, candidate)) for candidate in self._candidates
             )
-        except sampling.NotFiniteError as error:
-            log(f"the published model {version} is left out: {error}")
-            return None
+            while waiting:
+                # Not kept: what one model left is not in memory while the next is looked at.
+                candidate, future = waiting.popleft()
+                yield candidate, future.result()
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            self._stopped.set()
+            pool.shutdown(wait=True, cancel_futures=True)
 
-    def _drawn(self, load: Callable[[], sampling.Model], name: str) -> Drawn:
-        classes = self._real.crops.classes
-        names, folder = folder_names(classes), self._work / "images" / name
+    def _used(self, use: Use[T], candidate: Candidate) -> T | UserError | None:
         loaded: list[sampling.Model] = []
+        counted = 0
 
         def model() -> sampling.Model:
             if not loaded:
-                loaded.append(load())
+                # One at a time: they share a folder, and libraries change global state while they load.
+                with self._loading:
+                    loaded.append(candidate.load(self._folder))
             return loaded[0]
 
-        self._models += 1
-        try:
-            return draw(
-                model,
-                {c: self._index.prompts[c] for c in classes},
-                self._config,
-                self._real,
-                {c: folder / names[c] for c in classes},
-                self.kept.at(name),
-                self._seen,
-            )
-        except sampling.NotFiniteError:
-            with suppress(FileNotFoundError):
-                shutil.rmtree(folder)
-            raise
-        finally:
-            # A checkpoint that draws nothing counts as done.
-            self._done = self._models * self._each
-            self._progress.update(self._done)
+        def seen(count: int) -> None:
+            nonlocal counted
+            counted += count
+            self._count(count)
+            if self._stopped.is_set():
+                raise InterruptedError("the evaluation has ended")
 
-    def _seen(self, count: int) -> None:
-        self._done += count
-        self._progress.update(self._done)
+        try:
+            return use(candidate, model, seen)
+        except sampling.NotFiniteError as error:
+            if candidate.step == 0:
+                raise UserError(f"{candidate.what} is broken: {error}; mirror it again") from None
+            remedy = "" if candidate.optional else "; training diverged, lower train.learning_rate"
+            log(f"{candidate.what} is left out: {error}{remedy}")
+            return None
+        except UserError as error:
+            if not candidate.optional:
+                raise
+            return error
+        finally:
+            # A model that draws nothing counts as done.
+            self._count(self._each - counted)
+
+    def _count(self, count: int) -> None:
+        with self._counting:
+            self._done += count
+            self._progress.update(self._done)

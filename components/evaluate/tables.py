@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,14 @@ def write_metrics(path: Path, measured: Metrics) -> None:
             for metric, e in estimates.items():
                 values = [e[key] for key in ("value", "low", "high", "n", "m")]
                 lines.append([label, name, metric, extractor_of(metric), *values])
-    _write(path, _METRICS, lines)
+    _write(path, [_METRICS, *lines])
 
 
-def write_images(path: Path, drawn: Mapping[str, Sequence[ImageRow]]) -> None:
-    """A line for each image that a checkpoint (by label) drew, kept or not."""
+def add_images(path: Path, label: str, rows: Sequence[ImageRow]) -> None:
+    """Add a line for each image that the checkpoint `label` drew, kept or not, to a table that may not be there yet."""
     header = ["checkpoint", *(field.name for field in dataclasses.fields(ImageRow))]
-    _write(path, header, ([label, *dataclasses.astuple(row)] for label, rows in drawn.items() for row in rows))
+    lines = [[label, *dataclasses.astuple(row)] for row in rows]
+    _write(path, lines if path.exists() else [header, *lines], mode="a")
 
 
 def extractor_of(metric: str) -> str:
@@ -48,8 +49,7 @@ def extractor_of(metric: str) -> str:
     return next((e for e in Names.EXTRACTORS if e in metric.split("_")), MAIN)
 
 
-def _write(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+def _write(path: Path, lines: Iterable[Sequence[Any]], mode: str = "w") -> None:
+    with path.open(mode, newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(header)
         writer.writerows(["" if cell is None else cell for cell in line] for line in lines)

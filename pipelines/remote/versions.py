@@ -16,6 +16,7 @@ from typing import Any
 
 import kfp_server_api
 
+from components.evaluate.config import EvaluateConfig
 from components.train.config import TrainConfig
 from pipelines.cluster.profile import Profile
 from pipelines.config import PipelineConfig
@@ -50,8 +51,11 @@ def compiled(config: PipelineConfig, profile: Profile) -> str:
 
     from pipelines.pipeline import make_pipeline
 
-    # What the profile's devices must agree with stays; all else is the project's own.
-    neutral = PipelineConfig(train=TrainConfig(num_processes=config.train.num_processes))
+    # What the graph itself, or the profile's devices, must agree with stays; all else is the project's own.
+    neutral = PipelineConfig(
+        train=TrainConfig(num_processes=config.train.num_processes),
+        evaluate=EvaluateConfig(shards=config.evaluate.shards),
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(make_pipeline(neutral, profile=profile), str(path))

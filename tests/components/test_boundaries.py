@@ -124,11 +124,11 @@ def test_every_folder_with_a_component_is_known() -> None:
 
 
 def component_of(step: str) -> Any:
-    module = __import__(f"components.{step}.component", fromlist=[step])
+    module = __import__(f"components.{images.PARTS.get(step, step)}.component", fromlist=[step])
     return getattr(module, step)
 
 
-@pytest.mark.parametrize("step", COMPONENTS)
+@pytest.mark.parametrize("step", [*COMPONENTS, *images.PARTS])
 def test_a_components_signature_is_its_steps(step: str) -> None:
     signature = Signature.of(load(step))
     spec = component_of(step).component_spec

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kfp import compiler
@@ -19,14 +20,14 @@ SHIPPED = ("kind", "gpu")
 REFERENCES = FOLDER / "images.yaml"
 
 
-def compile_into(folder: Path, name: str) -> Path:
-    """Compile the quickstart with the shipped profile `name` to ``folder/<name>.yaml``.
+def compile_into(folder: Path, name: str, settings: Sequence[str] = ()) -> Path:
+    """Compile the quickstart, with `settings` changed, with the shipped profile `name` to ``folder/<name>.yaml``.
 
     Without the comments at its head: kfp writes settings there in another order each time.
     """
     chosen = profile.load(name, REFERENCES if name == "gpu" else None)
     path = folder / f"{name}.yaml"
-    compiler.Compiler().compile(make_pipeline(load("quickstart"), profile=chosen), str(path))
+    compiler.Compiler().compile(make_pipeline(load("quickstart", settings), profile=chosen), str(path))
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(line for line in lines if not line.startswith("#")), encoding="utf-8")
     return path

@@ -126,6 +126,20 @@ def test_a_gpu_is_asked_for_by_train_and_evaluate_of_the_gpu_profile_alone() -> 
     assert asked == {"kind": set(), "gpu": {"exec-train", "exec-evaluate"}}
 
 
+def test_a_shard_gets_what_evaluate_gets(tmp_path: Path) -> None:
+    path = compile_into(tmp_path, "gpu", ["evaluate.shards=2"])
+    spec, platform = yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    executors = spec["deploymentSpec"]["executors"]
+    of_step, of_shard = (executors[f"exec-{name}"]["container"] for name in ("evaluate", "draw"))
+    assert of_shard.pop("command") != of_step.pop("command")
+    assert of_shard == of_step
+    assert of_shard["resources"]["accelerator"]["resourceCount"] == "1"
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert pods["exec-draw"] == pods["exec-evaluate"]
+    (loop,) = (component for name, component in spec["components"].items() if name.startswith("comp-for-loop"))
+    assert loop["dag"]["tasks"]["draw"]["retryPolicy"] == spec["root"]["dag"]["tasks"]["evaluate"]["retryPolicy"]
+
+
 def test_of_runs_their_deadline_and_how_long_pods_are_kept(compiled: Compiled) -> None:
     assert compiled.platform["pipelineConfig"] == {
         "activeDeadlineSeconds": compiled.profile.deadline,

@@ -23,11 +23,15 @@ word = given["inputs"]["parameterValues"]["word"]
 print("saying", word, os.environ.get("CANARY", ""), flush=True)
 if word.startswith("exit"):
     sys.exit(int(word[4:]))
-artifact = outputs["artifacts"]["said"]["artifacts"][0]
-os.makedirs(os.path.dirname(artifact["uri"]), exist_ok=True)
-open(artifact["uri"], "w").write(word)
+written = {}
+for name, listed in (outputs.get("artifacts") or {}).items():
+    artifact = listed["artifacts"][0]
+    os.makedirs(os.path.dirname(artifact["uri"]), exist_ok=True)
+    open(artifact["uri"], "w").write(word)
+    written[name] = {"artifacts": [{**artifact, "metadata": {"n": 1.5}}]}
+os.makedirs(os.path.dirname(outputs["outputFile"]), exist_ok=True)
 with open(outputs["outputFile"], "w") as f:
-    json.dump({"artifacts": {"said": {"artifacts": [{**artifact, "metadata": {"n": 1.5}}]}}}, f)
+    json.dump({"artifacts": written}, f)
 """
 
 
@@ -45,6 +49,23 @@ def second(word: str, before: dsl.Input[dsl.Dataset], said: dsl.Output[dsl.Datas
 def two(word: str, last: str) -> dsl.Dataset:
     a = first(word=word)
     return second(word=last, before=a.outputs["said"]).outputs["said"]
+
+
+@dsl.container_component
+def draw(word: str, shard: int):
+    return dsl.ContainerSpec(image="a@sha256:3", command=["python3", "-m", "components", "draw"], args=["{{$}}"])
+
+
+@dsl.container_component
+def evaluate(word: str, said: dsl.Output[dsl.Dataset]):
+    return dsl.ContainerSpec(image="a@sha256:3", command=["python3", "-m", "components", "evaluate"], args=["{{$}}"])
+
+
+@dsl.pipeline(name="in-shards")
+def in_shards(word: str) -> dsl.Dataset:
+    with dsl.ParallelFor([0, 1, 2]) as shard:
+        drawn = draw(word=word, shard=shard)
+    return evaluate(word=word).after(drawn).outputs["said"]
 
 
 @pytest.fixture
@@ -132,3 +153,10 @@ def test_step_failed_says_which(package: Path) -> None:
     with pytest.raises(StepFailed) as caught:
         run(package, "exit3")
     assert json.loads(str(caught.value)) == {"step": "first", "status": 3}
+
+
+def test_shards_of_a_step_run_before_it_and_are_cached_like_it(package: Path) -> None:
+    for runs in (["draw", "draw", "draw", "evaluate"], []):
+        record = Log(order=("evaluate",), stream=io.StringIO())
+        host_processes.run_pipeline(in_shards, {"word": "hello"}, str(package / "root"), str(package / "cache"), record)
+        assert [run.step for run in record.runs] == runs

@@ -43,6 +43,25 @@ def test_the_steps_follow_each_other(spec: dict[str, Any]) -> None:
     assert before["convert"] == {"select-best"}
 
 
+def test_shards_draw_before_evaluate_measures(tmp_path: Path) -> None:
+    spec = compiled(tmp_path, ["evaluate.shards=3"])
+    tasks = spec["root"]["dag"]["tasks"]
+    loop = next(name for name in tasks if name.startswith("for-loop"))
+    assert tasks[loop]["parameterIterator"]["items"] == {"raw": "[0, 1, 2]"}
+    assert set(tasks[loop]["dependentTasks"]) == {"crop", "train"}
+    # After them, but given nothing by them: what they drew is in the store.
+    assert set(tasks["evaluate"].pop("dependentTasks")) == {"crop", "train", loop}
+    alone = compiled(tmp_path)["root"]["dag"]["tasks"]["evaluate"]
+    del alone["dependentTasks"]
+    assert tasks["evaluate"] == alone
+    (drawn,) = spec["components"][tasks[loop]["componentRef"]["name"]]["dag"]["tasks"].values()
+    assert drawn["inputs"]["parameters"]["shards"] == {"runtimeValue": {"constant": 3.0}}
+    assert drawn["cachingOptions"] == {"enableCache": True}
+    executors = spec["deploymentSpec"]["executors"]
+    assert executors["exec-draw"]["container"]["command"] == ["python3", "-m", "components", "draw"]
+    assert executors["exec-draw"]["container"]["image"] == executors["exec-evaluate"]["container"]["image"]
+
+
 def test_a_newly_published_model_is_no_reason_to_evaluate_again(spec: dict[str, Any]) -> None:
     """Evaluate asks for it itself: as an input it would make every run on unchanged data another one."""
     given = spec["root"]["dag"]["tasks"]["evaluate"]["inputs"]["parameters"]

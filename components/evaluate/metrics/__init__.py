@@ -1,4 +1,4 @@
-"""The metrics: arrays of features in, numbers out. No images, models or files here."""
+"""The metrics: features in, numbers out, a block of rows at a time. No images, models or files here."""
 
 from components.evaluate.metrics.clip_score import clip_scores
 from components.evaluate.metrics.copies import memorised
@@ -14,10 +14,14 @@ from components.evaluate.metrics.diversity import diversity, diversity_in_cluste
 from components.evaluate.metrics.estimates import mean, mean_of, median, proportion
 from components.evaluate.metrics.inception_score import inception_score
 from components.evaluate.metrics.manifold import Manifold, manifold
+from components.evaluate.metrics.rows import Joined, Rows, blocks
 
 __all__ = [
+    "Joined",
     "KernelDistance",
     "Manifold",
+    "Rows",
+    "blocks",
     "clip_scores",
     "diversity",
     "diversity_in_clusters",

@@ -9,15 +9,13 @@ beside its real-against-real floor at the same n.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from components.artifacts import Estimate
 from components.evaluate.metrics.estimates import student
-
-#: Rows of a kernel matrix that are in memory at once.
-_ROWS = 1024
+from components.evaluate.metrics.rows import Rows, blocks
 
 
 class KernelDistance:
@@ -31,7 +29,7 @@ class KernelDistance:
         real: float64 ``[m, d]``, m ≥ 3.
     """
 
-    def __init__(self, generated: np.ndarray, real: np.ndarray) -> None:
+    def __init__(self, generated: Rows, real: Rows) -> None:
         n, m = len(generated), len(real)
         if min(n, m) < 3:
             raise ValueError(f"a jackknife needs 3 images a side, got {n} and {m}")
@@ -52,7 +50,7 @@ class KernelDistance:
         return _jackknife(self.value, self.without_generated, self.without_real)
 
 
-def kernel_distance(generated: np.ndarray, real: np.ndarray) -> Estimate:
+def kernel_distance(generated: Rows, real: Rows) -> Estimate:
     """Kernel distance: the unbiased squared MMD with the kernel (x·y / d + 1)³.
 
     Bińkowski, Sutherland, Arbel & Gretton 2018, "Demystifying MMD GANs" (KID there, on Inception
@@ -77,8 +75,8 @@ def kernel_difference(a: KernelDistance, b: KernelDistance) -> Estimate:
 
 
 def kernel_distance_of_subsets(
-    generated: np.ndarray,
-    real: np.ndarray,
+    generated: Rows,
+    real: Rows,
     subsets: int = 100,
     size: int = 1000,
     permutation: Callable[[int], np.ndarray] | None = None,
@@ -108,13 +106,13 @@ def kernel_distance_of_subsets(
     return float(np.mean(values)), float(np.std(values))
 
 
-def frechet_distance(generated: np.ndarray, real: np.ndarray) -> Estimate:
+def frechet_distance(generated: Rows, real: Rows) -> Estimate:
     """Fréchet distance between Gaussians fitted to the two sets.
 
     Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
     Equilibrium" (FID there, on Inception features). The trace of √(Σ₁Σ₂) is the nuclear norm of
-    X Yᵀ / √((n−1)(m−1)) with X, Y the centred features: exact, and fast at few images. Of more images
-    than features only the triangle of their QR decomposition is needed.
+    X Yᵀ / √((n−1)(m−1)) with X, Y the centred features: exact, and fast at few images. Of more rows than
+    columns only the triangle of a QR decomposition is needed, which is made block by block.
     Biased upwards at small n: compare values of the same n and m only.
 
     Args:
@@ -124,11 +122,11 @@ def frechet_distance(generated: np.ndarray, real: np.ndarray) -> Estimate:
     n, m = len(generated), len(real)
     if min(n, m) < 2:
         raise ValueError(f"a covariance needs 2 images a side, got {n} and {m}")
-    mean_g, mean_r = generated.mean(0), real.mean(0)
-    x, y = (generated - mean_g) / math.sqrt(n - 1), (real - mean_r) / math.sqrt(m - 1)
-    spread = (x**2).sum() + (y**2).sum()
-    cross = np.linalg.svd(_triangle(x) @ _triangle(y).T, compute_uv=False).sum()
-    value = ((mean_g - mean_r) ** 2).sum() + spread - 2 * cross
+    fewer, more = sorted((_Centred(generated), _Centred(real)), key=lambda side: side.count)
+    # The larger side's rows in the space that the smaller one spans: as few columns as that has rows.
+    factor = _triangle(fewer.blocks()).T
+    cross = np.linalg.svd(_triangle(rows @ factor for rows in more.blocks()), compute_uv=False).sum()
+    value = ((fewer.mean - more.mean) ** 2).sum() + fewer.variance + more.variance - 2 * cross
     return Estimate(float(max(value, 0.0)), n=n, m=m)
 
 
@@ -149,16 +147,17 @@ def frechet_distance_of_covariances(generated: np.ndarray, real: np.ndarray) -> 
     return float(gap + np.trace(cov_g) + np.trace(cov_r) - 2 * np.sqrt(eigenvalues).sum())
 
 
-def _sums(a: np.ndarray, b: np.ndarray, same: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column sums of the kernel matrix, without its diagonal where `same`; some rows at a time."""
-    rows, columns = np.empty(len(a)), np.zeros(len(b))
-    for start in range(0, len(a), _ROWS):
-        part = np.asarray((a[start : start + _ROWS] @ b.T / a.shape[1] + 1) ** 3)
-        if same:
-            part[np.arange(len(part)), np.arange(start, start + len(part))] = 0
-        rows[start : start + len(part)] = part.sum(1)
-        columns += part.sum(0)
-    return rows, columns
+def _sums(a: Rows, b: Rows, same: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column sums of the kernel matrix, without its diagonal where `same`; a block at a time."""
+    of_rows, of_columns = np.zeros(len(a)), np.zeros(len(b))
+    for here, rows in blocks(a):
+        for there, columns in blocks(b):
+            part = np.asarray((rows @ columns.T / a.shape[1] + 1) ** 3)
+            if same and here == there:
+                np.fill_diagonal(part, 0)
+            of_rows[here] += part.sum(1)
+            of_columns[there] += part.sum(0)
+    return of_rows, of_columns
 
 
 def _jackknife(value: float, without_generated: np.ndarray, without_real: np.ndarray) -> Estimate:
@@ -168,6 +167,31 @@ def _jackknife(value: float, without_generated: np.ndarray, without_real: np.nda
     return Estimate(value, float(value - half), float(value + half), n, m)
 
 
-def _triangle(rows: np.ndarray) -> np.ndarray:
-    """`rows`, or their QR decomposition's R where that is smaller: it has the same inner products."""
-    return np.asarray(np.linalg.qr(rows, mode="r")) if len(rows) > rows.shape[1] else rows
+class _Centred:
+    """Features less their mean, over √(count − 1): their inner products are those of the covariance."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows, self.count = rows, len(rows)
+        self.mean = np.asarray(sum(block.sum(0) for _, block in blocks(rows)) / self.count)
+        self.variance = float(sum((block**2).sum() for block in self.blocks()))  #: trace of the covariance
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """float64 ``[block, d]``."""
+        for _, rows in blocks(self._rows):
+            yield (rows - self.mean) / math.sqrt(self.count - 1)
+
+
+def _triangle(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """Rows that have the inner products of all `parts`, at most as many as columns.
+
+    The parts themselves where these are few; else the R of a QR decomposition, taken up part by part (Demmel
+    et al. 2012, "Communication-optimal Parallel and Sequential QR and LU Factorizations").
+    """
+    found: np.ndarray | None = None
+    for part in parts:
+        found = part if found is None else np.concatenate([found, part])
+        # Not for every few rows more: a triangle costs as much for one of them as for as many as it has.
+        if len(found) > 2 * found.shape[1]:
+            found = np.asarray(np.linalg.qr(found, mode="r"))
+    assert found is not None
+    return found if len(found) <= found.shape[1] else np.asarray(np.linalg.qr(found, mode="r"))

@@ -8,9 +8,10 @@ import numpy as np
 
 from components.artifacts import Estimate
 from components.evaluate.metrics.estimates import student
+from components.evaluate.metrics.rows import Rows, blocks
 
 
-def diversity(features: np.ndarray) -> Estimate:
+def diversity(features: Rows) -> Estimate:
     """Mean cosine distance between two images, with a jackknife interval (Arvesen 1969); 0 is mode collapse.
 
     Args:
@@ -19,9 +20,9 @@ def diversity(features: np.ndarray) -> Estimate:
     n = len(features)
     if n < 3:
         raise ValueError(f"a jackknife needs 3 images, got {n}")
-    unit = _unit(features)
     # Σ over others of 1 − cos, from sums alone: no n × n matrix.
-    to_others = n - unit @ unit.sum(0)
+    total_of_units = sum(_unit(rows).sum(0) for _, rows in blocks(features))
+    to_others = np.concatenate([n - _unit(rows) @ total_of_units for _, rows in blocks(features)])
     total = to_others.sum()
     without = (total - 2 * to_others) / ((n - 1) * (n - 2))
     value = float(total / (n * (n - 1)))
@@ -29,7 +30,7 @@ def diversity(features: np.ndarray) -> Estimate:
     return Estimate(value, value - half, value + half, n)
 
 
-def diversity_in_clusters(generated: np.ndarray, train: np.ndarray) -> Estimate | None:
+def diversity_in_clusters(generated: Rows, train: Rows) -> Estimate | None:
     """Mean cosine distance between images that have the same nearest training image, averaged over those.
 
     The intra-cluster distance of Ojha et al. 2021, "Few-shot Image Generation via Cross-domain
@@ -38,18 +39,22 @@ def diversity_in_clusters(generated: np.ndarray, train: np.ndarray) -> Estimate 
 
     Args:
         generated: float64 ``[n, d]``.
-        train: float64 ``[k, d]``.
+        train: float64 ``[k, d]``; read as a whole.
     """
-    unit = _unit(generated)
-    nearest = (unit @ _unit(train).T).argmax(1)
-    spread, members = [], 0
-    for cluster in np.unique(nearest):
-        rows = unit[nearest == cluster]
-        count = len(rows)
-        if count > 1:
-            spread.append((count**2 - (rows.sum(0) ** 2).sum()) / (count * (count - 1)))
-            members += count
-    return Estimate(float(max(np.mean(spread), 0.0)), n=members, m=len(spread)) if spread else None
+    crops = _unit(train[:])
+    counts, sums = np.zeros(len(crops)), np.zeros(crops.shape)
+    for _, rows in blocks(generated):
+        unit = _unit(rows)
+        nearest = (unit @ crops.T).argmax(1)
+        np.add.at(sums, nearest, unit)
+        counts += np.bincount(nearest, minlength=len(crops))
+    shared = counts > 1
+    if not shared.any():
+        return None
+    count = counts[shared]
+    # The mean of 1 − cos over pairs, again from sums alone.
+    spread = (count**2 - (sums[shared] ** 2).sum(1)) / (count * (count - 1))
+    return Estimate(float(max(spread.mean(), 0.0)), n=int(count.sum()), m=len(count))
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

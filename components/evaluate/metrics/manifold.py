@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+from components.evaluate.metrics.rows import Rows, blocks
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Manifold:
     coverage: float  #: share of real images whose neighbourhood holds a generated image, 0 to 1
 
 
-def manifold(generated: np.ndarray, real: np.ndarray, k: int = 5) -> Manifold:
+def manifold(generated: Rows, real: Rows, k: int = 5) -> Manifold:
     """Precision and recall (Kynkäänniemi et al. 2019, "Improved Precision and Recall Metric for Assessing
     Generative Models"), density and coverage (Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics").
 
@@ -32,27 +35,41 @@ def manifold(generated: np.ndarray, real: np.ndarray, k: int = 5) -> Manifold:
     Raises:
         ValueError: for too few images.
     """
-    if min(len(generated), len(real)) <= k:
-        raise ValueError(f"{len(generated)} and {len(real)} images: more than k = {k} are needed on each side")
+    n, m = len(generated), len(real)
+    if min(n, m) <= k:
+        raise ValueError(f"{n} and {m} images: more than k = {k} are needed on each side")
     of_real, of_generated = _radii(real, k), _radii(generated, k)
-    between = _distances(real, generated)
-    inside = between < of_real[:, None]
+    precise, dense = np.zeros(n, bool), 0
+    recalled, nearest = np.zeros(m, bool), np.full(m, np.inf)
+    for here, there, away in _distances(generated, real):
+        inside = away < of_real[there]
+        precise[here] |= inside.any(1)
+        dense += int(inside.sum())
+        recalled[there] |= (away < of_generated[here, None]).any(0)
+        nearest[there] = np.minimum(nearest[there], away.min(0))
     return Manifold(
-        precision=float(inside.any(0).mean()),
-        recall=float((between < of_generated[None]).any(1).mean()),
-        density=float(inside.sum(0).mean() / k),
-        coverage=float((between.min(1) < of_real).mean()),
+        precision=float(precise.mean()),
+        recall=float(recalled.mean()),
+        density=dense / (k * n),
+        coverage=float((nearest < of_real).mean()),
     )
 
 
-def _radii(rows: np.ndarray, k: int) -> np.ndarray:
+def _radii(rows: Rows, k: int) -> np.ndarray:
     """Distance of each row to its `k`-th nearest other row, float64 ``[n]``."""
-    distances = _distances(rows, rows)
-    # Exactly, since rounding may leave a row at a distance from itself.
-    np.fill_diagonal(distances, 0)
-    return np.partition(distances, k, axis=1)[:, k]
+    # The smallest distances so far: to the row itself, which is 0, and to its k nearest.
+    smallest = np.full((len(rows), k + 1), np.inf)
+    for here, there, away in _distances(rows, rows):
+        if here == there:
+            # Exactly, since rounding may leave a row at a distance from itself.
+            np.fill_diagonal(away, 0)
+        smallest[here] = np.partition(np.concatenate([smallest[here], away], axis=1), k, axis=1)[:, : k + 1]
+    return np.asarray(smallest.max(1))
 
 
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
-    return np.sqrt(np.maximum(squares, 0))
+def _distances(a: Rows, b: Rows) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Places in `a` and `b`, and the Euclidean distances between the rows there, float64 ``[block, block]``."""
+    for here, rows in blocks(a):
+        for there, others in blocks(b):
+            squares = (rows**2).sum(1)[:, None] + (others**2).sum(1)[None] - 2 * rows @ others.T
+            yield here, there, np.sqrt(np.maximum(squares, 0))

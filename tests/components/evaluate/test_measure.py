@@ -26,7 +26,6 @@ def images(seed: int, count: int, shift: float = 0.0, networks: tuple[str, ...] 
             features,
             nearest=random.uniform(0.1, 0.2, count),
             pixels=random.uniform(10, 20, count),
-            logits={e: features[e] for e in networks if e != "clip"},
             clip=random.normal(25, 1, count) if "clip" in networks else None,
         )
     return sets
@@ -35,7 +34,13 @@ def images(seed: int, count: int, shift: float = 0.0, networks: tuple[str, ...] 
 @pytest.fixture(scope="module")
 def real() -> RealFeatures:
     train, reference = images(0, 15), images(1, 12)
-    return RealFeatures(train, reference, np.concatenate([s.features["lite0"] for s in train.values()]))
+    views = np.concatenate([s.features["lite0"][:] for s in train.values()])
+    return RealFeatures(train, reference, views, {"lite0": as_logits, "inception": as_logits})
+
+
+def as_logits(rows: np.ndarray) -> np.ndarray:
+    """A classifier that takes features for logits."""
+    return rows
 
 
 def test_each_network_has_names_of_its_own(real: RealFeatures) -> None:
@@ -82,7 +87,8 @@ def test_differences_keep_their_parts_by_class(real: RealFeatures) -> None:
 
 def test_what_few_images_do_not_carry_is_absent_with_the_reason() -> None:
     few = images(3, 4, networks=("lite0",))
-    real = RealFeatures(few, few, np.concatenate([s.features["lite0"] for s in few.values()]))
+    views = np.concatenate([s.features["lite0"][:] for s in few.values()])
+    real = RealFeatures(few, few, views, {"lite0": as_logits})
     config = EvaluateConfig(images_per_class=4, inception_score_splits=2)
     measured = measure.of_checkpoint(few, real, config).overall
     missing = measure.missing(real, config, {"inception": "no weights are named", "clip": "no such folder"})

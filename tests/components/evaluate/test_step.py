@@ -33,7 +33,7 @@ from components.checkpoints import fetch_checkpoint
 from components.errors import UserError
 from components.evaluate.arrays import Arrays
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.draw import seeds
+from components.evaluate.drawing import seeds
 from components.evaluate.step import evaluate
 from components.leases import run_scope
 from components.runtime import Result
@@ -240,7 +240,8 @@ def test_flat_numbers_for_the_pipeline_s_ui(finished: Run) -> None:
     best = min(measured(finished).rows()[:3], key=lambda row: row.metrics["kd_lite0"]["value"])
     assert shown["checkpoint"] == best.label
     assert shown["kd_lite0"] == best.metrics["kd_lite0"]["value"]
-    assert all(isinstance(value, (str, float)) for value in shown.values())
+    assert (shown["generated_images"], shown["held_out_crops"]) == (12, 10)
+    assert all(isinstance(value, (str, int, float)) for value in shown.values())
 
 
 def test_a_checkpoint_that_draws_the_real_thing_wins(tmp_path: Path, store: Store, tiny_base: Path) -> None:

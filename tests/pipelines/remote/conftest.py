@@ -61,7 +61,7 @@ _compile = versions.compiled
 
 
 def _compiled(config: PipelineConfig, profile: profiles.Profile) -> str:
-    key = f"{config.train.num_processes} {profile.model_dump_json()}"
+    key = f"{config.train.num_processes} {config.evaluate.shards} {profile.model_dump_json()}"
     if key not in _made:
         _made[key] = _compile(config, profile)
     return _made[key]

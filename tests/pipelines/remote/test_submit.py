@@ -14,6 +14,7 @@ import yaml
 
 from components import images
 from components.errors import Unavailable, UserError
+from components.evaluate.config import EvaluateConfig
 from pipelines.__main__ import main
 from pipelines.cluster import profile as profiles
 from pipelines.config import PipelineConfig, load
@@ -90,7 +91,8 @@ def test_the_version_is_named_by_its_content_and_uploaded_once(
     ]  # fmt: skip
     assert sum("upload_version" in request for request in kfp.requests) == 1
     other = versions.compiled(PipelineConfig(), profiles.load("gpu", REFERENCES))
-    assert versions.name_of(other) != versions.name_of(compiled)
+    sharded = versions.compiled(PipelineConfig(evaluate=EvaluateConfig(shards=2)), profiles.load("kind"))
+    assert len({versions.name_of(text) for text in (compiled, other, sharded)}) == 3
     assert re.fullmatch(r"[a-z0-9-]{1,63}", versions.name_of(other)), "a name that Kubernetes takes, too"
 
 
