@@ -1,5 +1,5 @@
 # make help lists the targets. Settings: DATA, NAME, SET, PARAMS, SEEDS, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES, FLAGS,
-# PROFILE, PUSHED, PYTHON, TORCH_INDEX.
+# PROFILE, PUSHED, RUNNER, IMAGES_TAG, REGISTRY, BASE, WHEELS, PYTHON, TORCH_INDEX.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,24 +21,41 @@ FLAGS ?=
 # A cluster's profile for `make compile`, and the file that names the images as they were pushed.
 PROFILE ?=
 PUSHED ?=
+# What runs the steps of `make run`: host (processes) or docker (containers of the images; PUSHED names other ones).
+RUNNER ?= host
+# Images: their tag, the base and a folder of wheels that they are built from, and the registry that they are pushed to.
+IMAGES_TAG ?=
+BASE ?=
+WHEELS ?=
+REGISTRY ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requirements.lock
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan compile settings generate push datasets models gc test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate gpu-check lint format lock study clean golden
+.PHONY: help run plan images push-images bench-images compile settings generate push datasets models gc test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate gpu-check lint format lock study clean golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  DATA=folder  NAME=model  SET='train.seed=1 crop.classes=[pin-hole]'  PARAMS=file  WORKDIR=runs"
 
-run: $(VENV)/.installed ## run the pipeline here: on the drawn boards, or on DATA=folder
-	@$(BIN)/python -m pipelines run --workdir '$(WORKDIR)' $(SETTINGS)
+run: $(VENV)/.installed $(if $(filter docker,$(RUNNER)),$(VENV)/.docker) ## run the pipeline here: on the drawn boards, or on DATA=folder
+	@$(BIN)/python -m pipelines run --workdir '$(WORKDIR)' --runner '$(RUNNER)' \
+		$(if $(filter docker,$(RUNNER)),$(if $(PUSHED),--images '$(PUSHED)')) $(SETTINGS)
 
 plan: $(VENV)/.installed ## say what `make run` would do
 	@$(BIN)/python -m pipelines run --plan --workdir '$(WORKDIR)' $(SETTINGS)
+
+# They take any Python, and none of the packages that are in the images.
+CONTAINER_IMAGES = $(PYTHON) -m pipelines.container_images
+images: ## build a container image per step and say how large they are (BASE=image TORCH_INDEX=url WHEELS=folder)
+	@$(CONTAINER_IMAGES) build $(if $(IMAGES_TAG),--tag '$(IMAGES_TAG)') $(if $(BASE),--base '$(BASE)') \
+		$(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)') $(if $(WHEELS),--wheels '$(WHEELS)') -- $(FLAGS)
+
+push-images: ## push the images to REGISTRY=place and write their digests to images.yaml
+	@$(CONTAINER_IMAGES) push $(if $(IMAGES_TAG),--tag '$(IMAGES_TAG)') --registry '$(REGISTRY)'
 
 compile: $(VENV)/.installed ## write the pipeline to pipeline.yaml: for PROFILE=kind, or PROFILE=gpu PUSHED=images.yaml
 	@$(BIN)/python -m pipelines compile $(SETTINGS) $(if $(PROFILE),--profile '$(PROFILE)') \
@@ -124,6 +141,10 @@ $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
 	@$(PIP) -e '.[torch,pipeline]'
 	@touch $@
 
+$(VENV)/.docker: $(VENV)/.installed
+	@$(PIP) -e '.[torch,pipeline,docker]'
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.installed
-	@$(PIP) -e '.[torch,pipeline,dev]'
+	@$(PIP) -e '.[torch,pipeline,docker,dev]'
 	@touch $@
