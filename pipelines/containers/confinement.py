@@ -24,8 +24,8 @@ from components.progress import log
 from pipelines.config import PipelineConfig
 from pipelines.containers.daemon import STARTED_BY
 
-#: Who steps run as where root calls: the user of the images and of the cluster profiles.
-UNPRIVILEGED = (1000, 1000)
+#: Who steps run as where root calls: no user of this machine, so that nobody else may look into their processes.
+UNPRIVILEGED = (65532, 65532)
 #: Variables that mean the same inside: threads, devices, proxies, the model hub. Those of the store come on top.
 _PASSED = (
     "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
