@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 if TYPE_CHECKING:
     import docker
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1500)]
 
 TORCH_STEPS = tuple(step for step in images.STEPS if step not in LIGHT_STEPS)
 LIGHT_BYTES = 400_000_000

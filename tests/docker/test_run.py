@@ -26,7 +26,7 @@ from tests.pipelines.test_end_to_end import FAST, ran
 if TYPE_CHECKING:
     import docker
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1500)]
 
 #: Whatever it is worth, a trained checkpoint is taken: an untrained one would be the same by itself.
 SETTINGS = (*FAST, "select_best.allow_base=false", "convert.dtype=fp32")
