@@ -34,7 +34,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requi
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan images push-images bench-images compile settings generate push datasets models gc test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate gpu-check lint format lock study clean golden
+.PHONY: help run plan images push-images bench-images compile settings generate push datasets models gc test test-unit test-integration test-e2e test-docker bench-crop bench-train bench-evaluate gpu-check lint format lock study clean golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -87,13 +87,16 @@ test: $(VENV)/.dev ## all tests: unit, integration, end to end
 	@$(BIN)/python -m pytest
 
 test-unit: $(VENV)/.dev ## the quick tests: no store, no model
-	@$(BIN)/python -m pytest -m 'not integration and not e2e'
+	@$(BIN)/python -m pytest -m 'not integration and not e2e and not docker'
 
 test-integration: $(VENV)/.dev ## tests with the embedded store and the tiny model
 	@$(BIN)/python -m pytest -m integration
 
 test-e2e: $(VENV)/.dev ## the whole pipeline
 	@$(BIN)/python -m pytest -m e2e
+
+test-docker: $(VENV)/.dev ## the images, and the whole pipeline in them (needs a Docker daemon)
+	@$(BIN)/python -m pytest tests/docker
 
 bench-crop: $(VENV)/.dev ## speed and memory of the crop step, beside the bare loop (IMAGES='200 2000')
 	@$(BIN)/python -m tests.bench.crop --images $(IMAGES)
@@ -106,6 +109,9 @@ gpu-check: $(VENV)/.dev ## on a machine with a GPU: each setting that needs one,
 
 bench-evaluate: $(VENV)/.dev ## speed of the evaluate step beside the plain way (N=100 images of each of 5 checkpoints)
 	@$(BIN)/python -m tests.bench.evaluate --images '$(N)'
+
+bench-images: $(VENV)/.dev ## how long a step's container takes to the first line of its log
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m tests.bench.images $(if $(PUSHED),--images '$(PUSHED)')
 
 golden: $(VENV)/.dev ## write the compiled pipelines of the tests anew, after a change to what a cluster gets
 	@$(BIN)/python -m tests.pipelines.golden
