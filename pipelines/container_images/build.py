@@ -11,7 +11,7 @@ from pathlib import Path
 
 from components import images
 from components.errors import UserError
-from pipelines.container_images.program import check, docker
+from pipelines.container_images.program import check, docker, is_here
 
 ROOT = Path(__file__).parent.parent.parent
 #: As in the Dockerfile.
@@ -32,6 +32,9 @@ def build(tag: str, base: str, torch_index: str | None, wheels: Path | None, fla
         UserError: without Docker, for a folder without wheels, and where a build fails.
     """
     check()
+    if not is_here(base):
+        # BuildKit would fetch it for itself alone, and there would be nothing to weigh the images against.
+        docker("pull", base)
     with _beside_the_dockerfile(wheels) as names:
         if torch_index is None and any(name.startswith("torch-") for name in names):
             torch_index = ""

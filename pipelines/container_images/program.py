@@ -19,6 +19,11 @@ def docker(*arguments: str) -> None:
         raise UserError(f"docker {arguments[0]} failed; what it said is above")
 
 
+def is_here(image: str) -> bool:
+    """Whether Docker has this image already."""
+    return _call(("image", "inspect", image), capture=True).returncode == 0
+
+
 def inspect(image: str) -> dict[str, Any]:
     """What Docker knows of an image that is here.
 

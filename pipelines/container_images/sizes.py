@@ -1,4 +1,4 @@
-"""How large the images are: whole, beyond their base, and what of that they share."""
+"""How large the images are: whole, and beyond their base."""
 
 from __future__ import annotations
 
