@@ -46,7 +46,7 @@ stop_docker() {
     return 0
   fi
   daemon=$(cat "$1/pid")
-  kill "$daemon"
+  kill "$daemon" || true
   for _ in $(seq 60); do
     kill -0 "$daemon" 2>/dev/null || break
     sleep 0.5

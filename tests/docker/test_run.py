@@ -156,11 +156,14 @@ def test_an_image_that_was_built_anew_is_not_answered_from_the_cache(
     workdir, _, _ = in_containers
     written = yaml.safe_load(named.read_text())
     (tmp_path / "Dockerfile").write_text(f"FROM {written['convert']}\nLABEL anew=yes\n")
-    image, _ = daemon.images.build(path=str(tmp_path))
+    image, _ = daemon.images.build(path=str(tmp_path), rm=True)
     file = tmp_path / "images.yaml"
     file.write_text(yaml.safe_dump({**written, "convert": image.id}))
-    run = start(workdir, "--runner", "docker", "--images", str(file))
-    said, _ = run.communicate(timeout=300)
+    try:
+        run = start(workdir, "--runner", "docker", "--images", str(file))
+        said, _ = run.communicate(timeout=300)
+    finally:
+        daemon.images.remove(image.id)
     assert run.returncode == 0, said
     assert ran(said) == ["snapshot", "convert"]
 
