@@ -37,7 +37,7 @@ class StepRun:
 
     step: str
     seconds: float
-    status: int  #: exit status; negative: the signal that ended it
+    status: int  #: exit status; of a process that a signal ended its negative number, of a container 128 above it
     peak_bytes: int  #: largest resident set; 0 where it is not known
 
 
