@@ -69,7 +69,7 @@ def stand_ins(daemon: docker.DockerClient) -> Iterator[dict[str, str]]:
     yield made
     for image in daemon.images.list():
         if any(f":{TAG}" in tag for tag in image.tags):
-            daemon.images.remove(image.id, force=True)
+            daemon.images.remove(str(image.id), force=True)
 
 
 def test_pushed_images_are_compiled_and_run_by_their_digests(

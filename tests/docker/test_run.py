@@ -163,7 +163,7 @@ def test_an_image_that_was_built_anew_is_not_answered_from_the_cache(
         run = start(workdir, "--runner", "docker", "--images", str(file))
         said, _ = run.communicate(timeout=300)
     finally:
-        daemon.images.remove(image.id)
+        daemon.images.remove(str(image.id))
     assert run.returncode == 0, said
     assert ran(said) == ["snapshot", "convert"]
 
