@@ -41,7 +41,7 @@ help: ## list the targets
 	@echo
 	@echo "  DATA=folder  NAME=model  SET='train.seed=1 crop.classes=[pin-hole]'  PARAMS=file  WORKDIR=runs"
 
-run: $(VENV)/.installed $(if $(filter docker,$(RUNNER)),$(VENV)/.docker) ## run the pipeline here: on the drawn boards, or on DATA=folder
+run: $(VENV)/.installed ## run the pipeline here: on the drawn boards, or on DATA=folder
 	@$(BIN)/python -m pipelines run --workdir '$(WORKDIR)' --runner '$(RUNNER)' \
 		$(if $(filter docker,$(RUNNER)),$(if $(PUSHED),--images '$(PUSHED)')) $(SETTINGS)
 
@@ -147,10 +147,6 @@ $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
 	@$(PIP) -e '.[torch,pipeline]'
 	@touch $@
 
-$(VENV)/.docker: $(VENV)/.installed
-	@$(PIP) -e '.[torch,pipeline,docker]'
-	@touch $@
-
 $(VENV)/.dev: $(VENV)/.installed
-	@$(PIP) -e '.[torch,pipeline,docker,dev]'
+	@$(PIP) -e '.[torch,pipeline,dev]'
 	@touch $@

@@ -26,16 +26,10 @@ def connect() -> docker.DockerClient:
     """A client of the daemon that DOCKER_HOST names, or of the usual one.
 
     Raises:
-        UserError: when Docker's Python package is not there, or the daemon is not, is no business of this user, or is
-            another machine's.
+        UserError: when the daemon is not there, is no business of this user, or is another machine's.
     """
-    try:
-        import docker
-    except ImportError:
-        raise UserError(
-            "--runner docker needs Docker's Python package, which is not installed: pip install "
-            "'defect-diffusion[docker]' (`make run RUNNER=docker` does it)"
-        ) from None
+    import docker
+
     try:
         client = docker.from_env()
     except docker.errors.DockerException as error:

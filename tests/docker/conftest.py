@@ -14,6 +14,7 @@ import pytest
 from components import images
 from components.errors import UserError
 from pipelines.container_images.build import BASE
+from pipelines.containers.daemon import connect
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ TAG = "test"
 @pytest.fixture(scope="session")
 def daemon() -> Iterator[docker.DockerClient]:
     """A client of the daemon, as the runner gets it."""
-    pytest.importorskip("docker", reason="Docker's Python package is not installed (pip install docker)")
-    from pipelines.containers.daemon import connect
-
     try:
         client = connect()
     except UserError as error:

@@ -17,13 +17,10 @@ from components import images
 from components.errors import UserError
 from pipelines import commands
 from pipelines.config import PipelineConfig, load
-from tests.conftest import ROOT
-
-pytest.importorskip("docker", reason="Docker's Python package is not installed (pip install docker)")
-
 from pipelines.containers import confinement
 from pipelines.containers import daemon as daemons
 from pipelines.containers.runner import Containers
+from tests.conftest import ROOT
 
 if TYPE_CHECKING:
     import docker

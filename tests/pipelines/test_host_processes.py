@@ -70,8 +70,6 @@ def run(folder: Path, word: str, last: str = "bye") -> tuple[dict[str, Any], Log
 
 @pytest.mark.parametrize("kind", [local.SubprocessRunner, local.DockerRunner])
 def test_the_seam_still_fits(kind: type) -> None:
-    if kind is local.DockerRunner:
-        pytest.importorskip("docker")
     kfp_local.check_seam(kind)
 
 
