@@ -1,5 +1,5 @@
 # make help lists the targets. Settings: DATA, NAME, BASE, SET, PARAMS, SEEDS, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES,
-# FLAGS, PROFILE, PUSHED, PYTHON, TORCH_INDEX.
+# FLAGS, PROFILE, PUSHED, RUNNER, IMAGES_TAG, REGISTRY, BASE_IMAGE, WHEELS, PYTHON, TORCH_INDEX.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -22,13 +22,22 @@ FLAGS ?=
 # A cluster's profile for `make compile`, and the file that names the images as they were pushed.
 PROFILE ?=
 PUSHED ?=
+# What runs the steps of `make run`: host (processes) or docker (containers of the images; PUSHED names other ones).
+RUNNER ?= host
+# Images: their tag, the base and a folder of wheels that they are built from, and the registry that they are pushed to.
+IMAGES_TAG ?=
+BASE_IMAGE ?=
+WHEELS ?=
+REGISTRY ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requirements.lock
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan compile submit kind-up kind-run kind-down settings generate push datasets mirror models gc test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate bench-convert gpu-check lint format lock study clean golden
+.PHONY: help run plan compile submit kind-up kind-run kind-down images push-images settings generate push datasets mirror models gc
+.PHONY: test test-unit test-integration test-e2e test-docker lint format lock study clean golden gpu-check
+.PHONY: bench-crop bench-train bench-evaluate bench-convert bench-images
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -36,10 +45,20 @@ help: ## list the targets
 	@echo "  DATA=folder  NAME=model  SET='train.seed=1 crop.classes=[pin-hole]'  PARAMS=file  WORKDIR=runs"
 
 run: $(VENV)/.installed ## run the pipeline here: on the drawn boards, or on DATA=folder
-	@$(BIN)/python -m pipelines run --workdir '$(WORKDIR)' $(SETTINGS)
+	@$(BIN)/python -m pipelines run --workdir '$(WORKDIR)' --runner '$(RUNNER)' \
+		$(if $(filter docker,$(RUNNER)),$(if $(PUSHED),--images '$(PUSHED)')) $(SETTINGS)
 
 plan: $(VENV)/.installed ## say what `make run` would do
 	@$(BIN)/python -m pipelines run --plan --workdir '$(WORKDIR)' $(SETTINGS)
+
+# They take any Python, and none of the packages that are in the images.
+CONTAINER_IMAGES = $(PYTHON) -m pipelines.container_images
+images: ## build a container image per step and say how large they are (BASE_IMAGE=image TORCH_INDEX=url WHEELS=folder)
+	@$(CONTAINER_IMAGES) build $(if $(IMAGES_TAG),--tag '$(IMAGES_TAG)') $(if $(BASE_IMAGE),--base '$(BASE_IMAGE)') \
+		$(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)') $(if $(WHEELS),--wheels '$(WHEELS)') -- $(FLAGS)
+
+push-images: ## push the images to REGISTRY=place and write their digests to images.yaml
+	@$(CONTAINER_IMAGES) push $(if $(IMAGES_TAG),--tag '$(IMAGES_TAG)') --registry '$(REGISTRY)'
 
 compile: $(VENV)/.installed ## write the pipeline to pipeline.yaml: for PROFILE=kind, or PROFILE=gpu PUSHED=images.yaml
 	@$(BIN)/python -m pipelines compile $(SETTINGS) $(if $(PROFILE),--profile '$(PROFILE)') \
@@ -86,13 +105,16 @@ test: $(VENV)/.dev ## all tests: unit, integration, end to end
 	@$(BIN)/python -m pytest
 
 test-unit: $(VENV)/.dev ## the quick tests: no store, no model
-	@$(BIN)/python -m pytest -m 'not integration and not e2e'
+	@$(BIN)/python -m pytest -m 'not integration and not e2e and not docker'
 
 test-integration: $(VENV)/.dev ## tests with the embedded store and the tiny model
 	@$(BIN)/python -m pytest -m integration
 
 test-e2e: $(VENV)/.dev ## the whole pipeline
 	@$(BIN)/python -m pytest -m e2e
+
+test-docker: $(VENV)/.dev ## the images, and the whole pipeline in them (needs a Docker daemon)
+	@$(BIN)/python -m pytest tests/docker
 
 bench-crop: $(VENV)/.dev ## speed and memory of the crop step, beside the bare loop (IMAGES='200 2000')
 	@$(BIN)/python -m tests.bench.crop --images $(IMAGES)
@@ -108,6 +130,9 @@ bench-evaluate: $(VENV)/.dev ## speed of the evaluate step beside the plain way 
 
 bench-convert: $(VENV)/.dev ## speed and memory of converting 1 and 4 GB beside copying them (needs 20 GB of disk)
 	@$(BIN)/python -m tests.bench.convert
+
+bench-images: $(VENV)/.dev ## how long a step's container takes to the first line of its log
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m tests.bench.images $(if $(PUSHED),--images '$(PUSHED)')
 
 golden: $(VENV)/.dev ## write the compiled pipelines of the tests anew, after a change to what a cluster gets
 	@$(BIN)/python -m tests.pipelines.golden

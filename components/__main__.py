@@ -39,6 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     if name not in (*STEPS, *PARTS, *_BESIDE):
         print(f"error: there is no step {name!r}; the steps are {', '.join(STEPS)}", file=sys.stderr)
         return 2
+    runtime.heed_sigterm()
     runtime.quiet_environment()
     return runtime.main(name, load(name, rest), rest)
 

@@ -16,11 +16,12 @@ PARTS = {"draw": "evaluate"}
 _COMPONENTS = Path(__file__).parent
 
 
-def image(step: str) -> str:
-    """The image of `step` by its release tag."""
+def image(step: str, tag: str = VERSION, registry: str = "") -> str:
+    """The image of `step`: by its release tag and on this machine, where nothing else is asked for."""
     if step not in STEPS:
         raise UserError(f"there is no step {step!r}; the steps are {', '.join(STEPS)}")
-    return f"defect-diffusion/{step.replace('_', '-')}:{VERSION}"
+    place = f"{registry.rstrip('/')}/" if registry else ""
+    return f"{place}defect-diffusion/{step.replace('_', '-')}:{tag}"
 
 
 def source_reference(step: str) -> str:

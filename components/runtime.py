@@ -98,8 +98,6 @@ class Signature:
 
 def main(name: str, step: Step, arguments: Sequence[str]) -> int:
     """Run `step` for the command line `arguments`; the exit status (see `components.errors`)."""
-    # Ends the process by an exception, so that temporary files and threads are cleaned up.
-    signal.signal(signal.SIGTERM, _terminated)
     try:
         if len(arguments) == 1 and arguments[0].lstrip().startswith("{"):
             _run_executor_input(name, step, arguments[0])
@@ -112,6 +110,15 @@ def main(name: str, step: Step, arguments: Sequence[str]) -> int:
         print(f"error: {name}: {error}", file=sys.stderr, flush=True)
         return error.status
     return 0
+
+
+def heed_sigterm() -> None:
+    """Let SIGTERM end the process by an exception, so that temporary files and threads are cleaned up.
+
+    To be called before a step's libraries load: that takes seconds, and a container's first process ignores every
+    signal that it has not asked for.
+    """
+    signal.signal(signal.SIGTERM, _terminated)
 
 
 def _terminated(signum: int, frame: Any) -> None:

@@ -51,13 +51,21 @@ def parser() -> argparse.ArgumentParser:
         parents=[settings],
         allow_abbrev=False,
         help="run the pipeline on this machine",
-        description="Run the whole pipeline on this machine: no cluster, no Docker, no network. Steps whose inputs "
-        "and code have not changed are answered from the cache.",
+        description="Run the whole pipeline on this machine: no cluster, no network, and Docker only where asked for. "
+        "Steps whose inputs and code have not changed are answered from the cache.",
     )
     run.add_argument(
         "--workdir", type=Path, default=Path("runs"), metavar="FOLDER", help="where results and caches go (runs)"
     )
     run.add_argument("--plan", action="store_true", help="say what would be done and stop")
+    run.add_argument(
+        "--runner", choices=("host", "docker"), default="host",
+        help="steps as processes of this machine (host), or in containers of the images that `make images` builds",
+    )  # fmt: skip
+    run.add_argument(
+        "--images", type=Path, metavar="FILE",
+        help="with --runner docker: YAML file of step: image reference (default: the release tags)",
+    )  # fmt: skip
 
     study = commands.add_parser(
         "study",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ from pipelines.cluster.profile import load as load_profile
 from pipelines.config import SAMPLE_DATASET, PipelineConfig, load
 
 if TYPE_CHECKING:
-    from pipelines.host_processes import StepFailed
+    from pipelines import local
+    from pipelines.kfp_local import StepFailed
 
 
 def settings_of(flags: argparse.Namespace) -> PipelineConfig:
@@ -51,14 +53,14 @@ def model_name(dataset: str) -> str:
 def run(flags: argparse.Namespace) -> int:
     """Run the pipeline on this machine and say what it made."""
     from pipelines import local, plan, summary
-    from pipelines.host_processes import StepFailed
+    from pipelines.kfp_local import StepFailed
 
     config = local.prepare(settings_of(flags), flags.workdir)
     print(plan.describe(config, flags.workdir), flush=True)
     if flags.plan:
         return 0
     try:
-        outcome = local.run(config, flags.workdir)
+        outcome = local.run(config, flags.workdir, _make_runner(flags))
     except StepFailed as failure:
         return _stopped(failure)
     plan.remember(config, outcome, flags.workdir)
@@ -66,11 +68,25 @@ def run(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _make_runner(flags: argparse.Namespace) -> local.MakeRunner:
+    """How the flags want steps to be run."""
+    from pipelines import local
+
+    if flags.runner == "host":
+        if flags.images is not None:
+            raise UserError(f"--images {flags.images}: goes with --runner docker; host processes have no images")
+        return local.as_processes
+
+    from pipelines.containers import runner
+
+    return functools.partial(runner.ready, flags.images)
+
+
 def study(flags: argparse.Namespace) -> int:
     """Run the pipeline once a seed and write a page about it."""
     from pipelines import local, plan
     from pipelines import study as studies
-    from pipelines.host_processes import StepFailed
+    from pipelines.kfp_local import StepFailed
 
     config = local.prepare(settings_of(flags), flags.workdir)
     print(plan.describe(config, flags.workdir), flush=True)

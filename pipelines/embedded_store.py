@@ -27,7 +27,7 @@ from typing import IO
 from components.errors import Unavailable, UserError
 from components.progress import size
 from components.storage import Store
-from pipelines import free_ports, tied_process
+from pipelines import free_ports, memory, tied_process
 
 _LISTENERS = ("master", "volume", "filer", "s3", "admin")
 _GRPC = 10_000  #: the server's parts find each other's gRPC ports this far above the others
@@ -129,11 +129,7 @@ class EmbeddedStore:
 
     def peak_bytes(self) -> int:
         """The most memory the server has held so far, bytes; 0 where the system does not say."""
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-        return 0
+        return memory.peak_bytes(self.pid)
 
     def _start(self, program: str) -> None:
         flags = {

@@ -1,4 +1,4 @@
-"""The pipeline on this machine: host processes, an embedded object store, no network.
+"""The pipeline on this machine: host processes or containers, an embedded object store, no network.
 
 Everything it needs lies in one folder, the workdir (``runs`` by default):
 
@@ -36,9 +36,12 @@ from pipelines.config import QUICKSTART_BASE, SAMPLE_DATASETS, PipelineConfig
 from pipelines.embedded_store import EmbeddedStore
 
 if TYPE_CHECKING:
-    from pipelines import host_processes
+    from pipelines.kfp_local import Runner, StepRun
 
 QUICKSTART = Path(__file__).parent / "quickstart"
+
+#: From the settings, the folder of artifacts and the variables that reach the embedded store to what runs the steps.
+MakeRunner = Callable[[PipelineConfig, Path, Mapping[str, str]], "Runner"]
 
 
 @dataclass(frozen=True)
@@ -135,26 +138,34 @@ def _sample_set(name: str, workdir: Path) -> Path:
     return folder
 
 
-def run(config: PipelineConfig, workdir: Path) -> Outcome:
+def as_processes(config: PipelineConfig, root: Path, store: Mapping[str, str]) -> Runner:
+    """Steps as processes of this machine."""
+    from pipelines.host_processes import HostProcesses
+
+    return HostProcesses(store)
+
+
+def run(config: PipelineConfig, workdir: Path, make_runner: MakeRunner = as_processes) -> Outcome:
     """Run the prepared `config` in `workdir`; steps' output goes to standard output as it comes.
 
     Raises:
-        host_processes.StepFailed: when a step fails.
+        kfp_local.StepFailed: when a step fails.
     """
-    from pipelines import host_processes
+    from pipelines import kfp_local
     from pipelines.pipeline import arguments, make_pipeline
 
     started = time.monotonic()
-    local = workdir / ".local"
-    record = host_processes.Log(order=images.STEPS, stream=sys.stdout)
+    local = workdir.absolute() / ".local"
+    record = kfp_local.Log(order=images.STEPS, stream=sys.stdout)
     with _store(config, local) as (uri, environ, store_peak):
-        record.environment = dict(environ)
         config = config.model_copy(update={"store": uri})
-        outputs = host_processes.run_pipeline(
-            make_pipeline(config, image=images.source_reference),
+        runner = make_runner(config, local / "artifacts", environ)
+        outputs = kfp_local.run_pipeline(
+            make_pipeline(config, image=runner.image),
             arguments(config),
             root=str(local / "artifacts"),
             cache=str(local / "cache"),
+            runner=runner,
             record=record,
         )
         places = {name: Path(artifact.uri) for name, artifact in outputs.items()}  # type: ignore[attr-defined]
@@ -186,7 +197,7 @@ def run(config: PipelineConfig, workdir: Path) -> Outcome:
     return outcome
 
 
-def _cost(step: str, runs: Sequence[host_processes.StepRun]) -> StepCost:
+def _cost(step: str, runs: Sequence[StepRun]) -> StepCost:
     """What a step took, its parts included: these may run at the same time, and their times are added."""
     own = [run for run in runs if images.PARTS.get(run.step, run.step) == step]
     return StepCost(step, sum(r.seconds for r in own), max((r.peak_bytes for r in own), default=0), not own)

@@ -23,6 +23,7 @@ from components.artifacts import CheckpointIndex, Decision, TrainedOn
 from components.convert.architecture import Architecture
 from components.convert.config import ConvertConfig
 from components.convert.layout import COMPONENTS, Component
+from components.images import VERSION
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,11 @@ def is_hub_name(name: str) -> bool:
 
 
 def code_version() -> str:
-    """The version of this project that is running, as installed."""
+    """The version of this project that is running: as installed, or of the sources where it is not, as in an image."""
     try:
         return importlib.metadata.version("defect-diffusion")
     except importlib.metadata.PackageNotFoundError:
-        return "not installed (run from its sources)"
+        return VERSION
 
 
 def header_metadata(facts: Facts) -> dict[str, str]:

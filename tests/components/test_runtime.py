@@ -216,6 +216,7 @@ def test_sigterm_ends_a_step_by_an_exception_so_that_it_cleans_up(tmp_path: Path
         "        print('ready', flush=True); time.sleep(30)\n"
         "    finally:\n"
         "        page.write_text('cleaned')\n"
+        "runtime.heed_sigterm()\n"
         "sys.exit(runtime.main('wait', wait, ['--page', sys.argv[1]]))\n"
     )
     process = subprocess.Popen(

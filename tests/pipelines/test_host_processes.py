@@ -1,4 +1,4 @@
-"""The seam into kfp.local: container components as processes, its cache, and its failures."""
+"""Container components as processes of this machine: the seam into kfp.local, its cache, and its failures."""
 
 import io
 import json
@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kfp import dsl
+from kfp import dsl, local
 from kfp.local import subprocess_task_handler
 
-from pipelines import host_processes
-from pipelines.host_processes import Log, StepFailed
+from pipelines import kfp_local
+from pipelines.host_processes import HostProcesses
+from pipelines.kfp_local import Log, StepFailed
 
 #: A stand-in for the `components` package, so that the seam is tested without the steps: it writes its
 #: executor output as the steps' runtime does, or fails as it is told.
@@ -80,15 +81,17 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(folder: Path, word: str, last: str = "bye") -> tuple[dict[str, Any], Log, str]:
     stream = io.StringIO()
-    record = Log(order=("first", "second"), stream=stream, environment={"CANARY": "tweet"})
-    outputs = host_processes.run_pipeline(
-        two, {"word": word, "last": last}, str(folder / "root"), str(folder / "cache"), record
+    record = Log(order=("first", "second"), stream=stream)
+    runner = HostProcesses({"CANARY": "tweet"})
+    outputs = kfp_local.run_pipeline(
+        two, {"word": word, "last": last}, str(folder / "root"), str(folder / "cache"), runner, record
     )
     return outputs, record, stream.getvalue()
 
 
-def test_the_seam_still_fits() -> None:
-    host_processes.check_seam()
+@pytest.mark.parametrize("kind", [local.SubprocessRunner, local.DockerRunner])
+def test_the_seam_still_fits(kind: type) -> None:
+    kfp_local.check_seam(kind)
 
 
 def test_a_moved_seam_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +100,7 @@ def test_a_moved_seam_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(subprocess_task_handler, "SubprocessTaskHandler", Other)
     with pytest.raises(RuntimeError, match=r"Pin kfp to 2\.17\.0"):
-        host_processes.check_seam()
+        kfp_local.check_seam(local.SubprocessRunner)
 
 
 def test_container_components_run_as_processes_with_metadata_and_environment(package: Path) -> None:
@@ -158,5 +161,6 @@ def test_step_failed_says_which(package: Path) -> None:
 def test_shards_of_a_step_run_before_it_and_are_cached_like_it(package: Path) -> None:
     for runs in (["draw", "draw", "draw", "evaluate"], []):
         record = Log(order=("evaluate",), stream=io.StringIO())
-        host_processes.run_pipeline(in_shards, {"word": "hello"}, str(package / "root"), str(package / "cache"), record)
+        places = (str(package / "root"), str(package / "cache"))
+        kfp_local.run_pipeline(in_shards, {"word": "hello"}, *places, HostProcesses({}), record)
         assert [run.step for run in record.runs] == runs
