@@ -10,6 +10,8 @@ from components.errors import UserError
 #: Version of the released images; a cluster profile replaces references by digests.
 VERSION = "0.1.0"
 STEPS = ("snapshot", "crop", "train", "evaluate", "select_best", "convert")
+#: The command line without what runs or trains: for clean-up inside a cluster.
+TOOLS = "tools"
 #: Work that can be taken off a step by tasks of their own, which run in that step's image.
 PARTS = {"draw": "evaluate"}
 
@@ -17,8 +19,8 @@ _COMPONENTS = Path(__file__).parent
 
 
 def image(step: str, tag: str = VERSION, registry: str = "") -> str:
-    """The image of `step`: by its release tag and on this machine, where nothing else is asked for."""
-    if step not in STEPS:
+    """The image of `step`, or of `TOOLS`: by its release tag and on this machine, where nothing else is asked for."""
+    if step not in (*STEPS, TOOLS):
         raise UserError(f"there is no step {step!r}; the steps are {', '.join(STEPS)}")
     place = f"{registry.rstrip('/')}/" if registry else ""
     return f"{place}defect-diffusion/{step.replace('_', '-')}:{tag}"

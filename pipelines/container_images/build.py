@@ -1,4 +1,4 @@
-"""Building the images of all steps from docker/Dockerfile."""
+"""Building the images from docker/Dockerfile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WHEELS = ROOT / "docker" / "wheels"
 
 
 def build(tag: str, base: str, torch_index: str | None, wheels: Path | None, flags: Sequence[str]) -> None:
-    """Build every step's image under `tag`.
+    """Build every step's image, and that of the tools, under `tag`.
 
     Args:
         torch_index: see the Dockerfile; None leaves it to it, unless the wheels hold torch.
@@ -42,7 +42,7 @@ def build(tag: str, base: str, torch_index: str | None, wheels: Path | None, fla
         if torch_index is not None:
             given["TORCH_INDEX"] = torch_index
         settings = [part for name, value in given.items() for part in ("--build-arg", f"{name}={value}")]
-        for step in images.STEPS:
+        for step in (*images.STEPS, images.TOOLS):
             print(f"building {images.image(step, tag)}", flush=True)
             docker(
                 "build", "--file", str(ROOT / "docker" / "Dockerfile"), "--target", step,

@@ -12,7 +12,7 @@ def table(tag: str, base: str) -> list[str]:
     """A line an image, for a terminal. Uncompressed sizes, as Docker gives them; a registry holds about a third."""
     below = inspect(base)
     rows = [["image", "size", "beyond the base", "id"]]
-    for step in images.STEPS:
+    for step in (*images.STEPS, images.TOOLS):
         found = inspect(images.image(step, tag))
         beyond = found["Size"] - below["Size"]
         rows.append([images.image(step, tag), size(found["Size"]), size(beyond), found["Id"][:19]])

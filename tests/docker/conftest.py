@@ -69,6 +69,12 @@ def built(base: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def tools(built: dict[str, str]) -> str:
+    """The image of the command line, built with the others."""
+    return images.image(images.TOOLS, TAG)
+
+
+@pytest.fixture(scope="session")
 def inspected(built: dict[str, str], daemon: docker.DockerClient) -> dict[str, dict[str, Any]]:
     """Step → what Docker knows of its image."""
     return {step: daemon.images.get(image).attrs for step, image in built.items()}

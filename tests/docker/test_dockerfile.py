@@ -71,4 +71,11 @@ def test_what_a_build_sees_is_an_allow_list() -> None:
     rules = [line for line in lines if not line.startswith("#")]
     assert rules[0] == "*"
     allowed = {rule[1:] for rule in rules if rule.startswith("!")}
-    assert allowed == {"components", "docker/requirements.py", "docker/wheels", "pyproject.toml", "requirements.lock"}
+    assert allowed == {
+        "components",
+        "pipelines",
+        "docker/requirements.py",
+        "docker/wheels",
+        "pyproject.toml",
+        "requirements.lock",
+    }

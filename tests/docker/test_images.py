@@ -126,3 +126,11 @@ def test_an_image_shows_its_flags_to_any_user_without_a_writable_place(
         built["crop"], remove=True, read_only=True, user="12345:12345", cap_drop=["ALL"], network_mode="none"
     )
     assert "--dataset" in said.decode()
+
+
+def test_the_tools_are_the_command_line_without_what_trains(tools: str, base: str, daemon: docker.DockerClient) -> None:
+    assert daemon.images.get(tools).attrs["Size"] - daemon.images.get(base).attrs["Size"] < LIGHT_BYTES
+    confined = {"remove": True, "read_only": True, "network_mode": "none", "user": "1234:1234", "cap_drop": ["ALL"]}
+    assert b"--dry-run" in daemon.containers.run(tools, ["gc", "--help"], **confined)
+    look = "import importlib.util as u; print([n for n in ('torch', 'kfp') if u.find_spec(n)])"
+    assert daemon.containers.run(tools, ["-c", look], entrypoint=["python3"], **confined) == b"[]\n"

@@ -59,7 +59,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
 def stand_ins(daemon: docker.DockerClient) -> Iterator[dict[str, str]]:
     """Step → a tiny image under the name that `make images` would give it."""
     made = {}
-    for step in images.STEPS:
+    for step in (*images.STEPS, images.TOOLS):
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w") as archive:
             archive.addfile(tarfile.TarInfo(step))
@@ -83,6 +83,7 @@ def test_pushed_images_are_compiled_and_run_by_their_digests(
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     named = daemons.references(file)
+    assert f"\n# tools: {registry}/defect-diffusion/tools@sha256:" in file.read_text(encoding="utf-8")
     assert all(reference.startswith(f"{registry}/defect-diffusion/") for reference in named.values())
     assert [profile.load("gpu", file).images.reference(step) for step in images.STEPS] == list(named.values())
 
