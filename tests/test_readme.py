@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 
 import pytest
 
 from pipelines.__main__ import parser
+from pipelines.config import load
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -66,3 +69,33 @@ def test_the_commands_are_those_that_the_help_lists() -> None:
         assert command in text
     for command in ("submit", "status", "logs", "cancel", "outputs", "schedule", "mirror-list"):
         assert command in text
+
+
+def shown_commands() -> list[str]:
+    """The commands that the README shows, each on one line and without its remark."""
+    joined = re.sub(r"\\\n\s*", "", README)
+    found = re.findall(r"^    (?:make|\.venv/bin/python) .*", joined, flags=re.MULTILINE)
+    return [re.sub(r"\s+# .*", "", command.strip()) for command in found]
+
+
+def test_commands_are_shown() -> None:
+    assert len(shown_commands()) > 30
+
+
+@pytest.mark.parametrize("command", shown_commands())
+def test_a_shown_command_is_one_that_the_command_line_takes(command: str) -> None:
+    words = shlex.split(command)
+    lines = [command]
+    if words[0] == "make":
+        # What make would run, without running it.
+        asked = subprocess.run(
+            ["make", "--dry-run", "--no-print-directory", *words[1:]], cwd=ROOT, capture_output=True, text=True
+        )
+        assert asked.returncode == 0, asked.stderr
+        lines = re.sub(r"\\\n\s*", "", asked.stdout).splitlines()
+    ours = [shlex.split(line) for line in lines if " -m pipelines " in line]
+    for flags in ours:
+        given = parser().parse_args(flags[flags.index("pipelines") + 1 :])
+        # Settings are right, too, where they are not in a file of the reader's.
+        if getattr(given, "set", None) and getattr(given, "params", "quickstart") == "quickstart":
+            load("quickstart", given.set)
