@@ -142,6 +142,16 @@ def test_errors_become_exit_statuses_without_output(
     assert not (tmp_path / "out" / "executor_output.json").exists()
 
 
+def test_an_output_that_cannot_be_written_is_a_users_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "words").write_text("hello")
+    (tmp_path / "file").write_text("")
+    arguments = ["--name", "n", "--words", f"{tmp_path}/words", "--page", f"{tmp_path}/page"]
+    assert runtime.main("shout", shout, [*arguments, "--louder", f"{tmp_path}/file/louder"]) == 2
+    assert capsys.readouterr().err == (f"error: shout: {tmp_path}/file/louder: Not a directory; give another place\n")
+
+
 def test_nan_metadata_is_a_defect_of_the_step(tmp_path: Path) -> None:
     def broken(page: OutputPath) -> Result:
         page.write_text("x")

@@ -20,7 +20,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,7 +31,7 @@ from pipelines.quickstart.samples import write_samples
 from tests.faults import chain, judge
 from tests.faults.faults import KINDS, Fault, Trace
 from tests.faults.line import Line
-from tests.faults.process import NOBODY, Limits, StepProcess
+from tests.faults.process import StepProcess
 from tests.tiny_model import write_pipeline
 
 #: Longer than a step waits for a store that has gone away.
@@ -299,7 +299,7 @@ class Harness:
                 self._line.struck += 1
 
         self._line.disturb(fault.disturbance, act)
-        limits = Limits(**{**vars(fault.limits), "nobody": fault.unwritable and os.getuid() == 0})
+        limits = replace(fault.limits, plain=fault.unwritable)
         started.append(StepProcess(arguments, environment, log, limits))
         timer = threading.Timer(fault.after, act) if fault.after is not None else None
         if timer is not None:
@@ -341,6 +341,3 @@ def _difference(wanted: Any, found: Any, place: str = "") -> str:
             if wanted.get(name) != found.get(name):
                 return _difference(wanted.get(name), found.get(name), f"{place}/{name}")
     return f"{place}: {str(found)[:200]} instead of {str(wanted)[:200]}"
-
-
-__all__ = ["NOBODY", "Harness", "Run"]
