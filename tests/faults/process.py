@@ -90,7 +90,7 @@ def _run(arguments: list[str], environment: dict[str, str], log: str, limits: Li
 
 
 def _give_up_capabilities() -> None:
-    """Be root no more but by name: permissions of files count (capset(2)). Another user might not read our libraries."""
+    """Be root by name only, so that permissions count (capset(2)): another user might not read our libraries."""
     version, words = 0x20080522, 2
     header = (ctypes.c_uint32 * 2)(version, 0)
     none = (ctypes.c_uint32 * (3 * words))()
