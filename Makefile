@@ -1,5 +1,5 @@
-# make help lists the targets. Settings: DATA, NAME, SET, PARAMS, SEEDS, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES, FLAGS,
-# PROFILE, PUSHED, PYTHON, TORCH_INDEX.
+# make help lists the targets. Settings: DATA, NAME, SET, PARAMS, SEEDS, SEED, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES,
+# FLAGS, PROFILE, PUSHED, PYTHON, TORCH_INDEX.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,6 +11,7 @@ DATA ?=
 NAME ?=
 SET ?=
 SEEDS ?= 0 1 2
+SEED ?= 0
 OUTPUT ?= .
 MODEL ?= sample-boards
 CLASS ?=
@@ -27,7 +28,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requi
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan compile settings generate push datasets models gc test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate gpu-check lint format lock study clean golden
+.PHONY: help run plan compile settings generate push datasets models gc test test-unit test-integration test-e2e bench-crop bench-train bench-evaluate gpu-check faults load lint format lock study clean golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -89,6 +90,12 @@ gpu-check: $(VENV)/.dev ## on a machine with a GPU: each setting that needs one,
 
 bench-evaluate: $(VENV)/.dev ## speed of the evaluate step beside the plain way (N=100 images of each of 5 checkpoints)
 	@$(BIN)/python -m tests.bench.evaluate --images '$(N)'
+
+faults: $(VENV)/.dev ## steps and pipelines that are killed, or whose store, disk or clock fails, from SEED=0
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m tests.faults --seed '$(SEED)'
+
+load: $(VENV)/.dev ## much at once: 20 runs, 10,000 crops, 100 checkpoints, 50,000 objects
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m tests.faults.load
 
 golden: $(VENV)/.dev ## write the compiled pipelines of the tests anew, after a change to what a cluster gets
 	@$(BIN)/python -m tests.pipelines.golden

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
 SEEN = ("dataset_revision", "base_revision", "generation")
 
 
+#: From a step, its parameters, and the folders of the runs that inputs and outputs belong to: arguments of
+#: ``python -m components``.
+Command = Callable[[str, Mapping[str, str], Path, Path], list[str]]
+
+
 def output(folder: Path, step: str, name: str) -> Path:
     """Where a step's output artifact is, of a run in `folder`."""
     return folder / step / (f"{name}.html" if name in ("report", "decision") else name)
 
 
 def as_user(step: str, values: Mapping[str, str], inputs: Path, outputs: Path) -> list[str]:
-    """``python -m components`` … as typed. Inputs are below one run's folder, outputs below another's."""
+    """The arguments as typed."""
     flags = {name: values[name] for name in PARAMETERS[step]}
     flags |= {name: str(output(inputs, made_by, name)) for name, made_by in INPUTS[step].items()}
     flags |= {name: str(output(outputs, step, name)) for name in OUTPUTS[step]}
@@ -106,7 +111,8 @@ def executor_output(folder: Path, step: str) -> Path:
     return folder / step / "executor_output.json"
 
 
-def printed(log: str) -> dict[str, str]:
+def printed(log: Path) -> dict[str, str]:
     """The output parameters that a step, called as a user does, has printed in the end."""
-    values: dict[str, str] = json.loads(log[log.rindex("\n{\n") :])
+    text = log.read_text()
+    values: dict[str, str] = json.loads(text[text.rindex("{\n") :])
     return values

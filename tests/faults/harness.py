@@ -99,11 +99,16 @@ class Server:
 
 
 class Harness:
-    """A store, a line to it, a tiny model, and the undisturbed run that others are held against."""
+    """A store, a line to it, a tiny model, and the undisturbed run that others are held against.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: empty; everything is in it.
+        until: the last step of the undisturbed run, where only single steps up to it are to be disturbed.
+    """
+
+    def __init__(self, folder: Path, until: str = chain.STEPS[-1]) -> None:
         self._folder = folder
-        folder.chmod(0o755)
+        self._steps = chain.STEPS[: chain.STEPS.index(until) + 1]
         self._server = Server(folder / "store")
         self._line = Line(self._server.environ["STORE_ENDPOINT_URL"])
         self._store = Store.from_env(f"{self._server.uri}/faults", self._server.environ)
@@ -129,10 +134,10 @@ class Harness:
 
     def _undisturbed(self) -> dict[str, Stage]:
         stages, values, made = {}, dict(self._values), self._folder / "undisturbed"
-        for step in chain.STEPS:
+        for step in self._steps:
             before, started = self._saved(), time.monotonic()
             self._line.disturb(None)
-            status = self._attempt(step, values, made, made, None)
+            status = self._attempt(step, values, made, made, None, chain.as_kfp)
             log = self._log(made, step).read_text()
             if status != 0:
                 raise RuntimeError(f"{step}, undisturbed, ended with {status}:\n{log}")
@@ -152,7 +157,8 @@ class Harness:
         if step != "snapshot":
             return {}
         file = chain.executor_output(made, step)
-        found = json.loads(file.read_text())["parameterValues"]
+        known = file.exists()
+        found = json.loads(file.read_text())["parameterValues"] if known else chain.printed(self._log(made, step))
         return {name: found[name] for name in chain.SEEN}
 
     def _saved(self) -> dict[str, bytes]:
@@ -170,18 +176,19 @@ class Harness:
     # --------------------------------------------------------------------------------------- disturbed
 
     def single(self, step: str, kind: str, random: Random) -> Run | None:
-        """One step with one fault; None where this kind cannot happen to it."""
+        """One step, as a user calls it, with one fault; None where this kind cannot happen to it."""
         fault = KINDS[kind](random, self.stages[step].trace)
         if fault is None:
             return None
         run = Run(step, [(step, fault)])
         with self._judged(run, step) as folder:
             self._restore(self.stages[step].before)
-            self._through(run, step, self.stages[step].values, self._folder / "undisturbed", folder, fault)
+            made = self._folder / "undisturbed"
+            self._through(run, step, self.stages[step].values, made, folder, fault, chain.as_user)
         return run
 
     def pipeline(self, kinds: list[str], random: Random) -> Run:
-        """The whole chain, with each of the faults in a step of chance's choice."""
+        """The whole chain, as KFP calls it, with each of the faults in a step of chance's choice."""
         faults: dict[str, Fault] = {}
         for kind in kinds:
             able = [s for s in chain.STEPS if s not in faults and KINDS[kind](random, self.stages[s].trace)]
@@ -194,26 +201,29 @@ class Harness:
             self._restore(self.stages["snapshot"].before)
             values = dict(self._values)
             for step in chain.STEPS:
-                self._through(run, step, values, folder, folder, faults.get(step))
+                self._through(run, step, values, folder, folder, faults.get(step), chain.as_kfp)
                 if run.findings:
                     break
                 values |= self._seen(step, folder)
         return run
 
     def _through(
-        self, run: Run, step: str, values: dict[str, str], inputs: Path, outputs: Path, fault: Fault | None
-    ) -> None:
+        self, run: Run, step: str, values: dict[str, str], inputs: Path, outputs: Path, fault: Fault | None,
+        command: chain.Command,
+    ) -> None:  # fmt: skip
         """Bring a step to its end, attempt after attempt."""
         self._line.disturb(None)
         before = judge.committed(self._store)
         for number in range(_ATTEMPTS):
-            status = self._attempt(step, values, inputs, outputs, fault if number == 0 else None)
+            status = self._attempt(step, values, inputs, outputs, fault if number == 0 else None, command)
             run.statuses.append((step, status))
             self._server.settled()
             if number == 0 and fault is not None:
                 run.struck = run.struck or self._line.struck > 0 or status != 0 or fault.limits.jump is not None
             self._hold_to_its_word(run, step, status, fault if number == 0 else None, outputs)
-            run.findings += judge.unsound(self._store) + judge.lost(self._store)
+            if status != 0:
+                run.findings += judge.unsound(self._store)
+            run.findings += judge.lost(self._store)
             now = judge.committed(self._store)
             run.findings += [f"{step}: {place} was committed and is gone" for place in sorted(before - now)]
             before = now
@@ -255,8 +265,9 @@ class Harness:
             self._server.settled()
         if not run.findings:
             run.findings += [said for said in [self._collect_garbage()] if said]
-            spare = judge.contents(self._store) - self.stages[last].left
-            run.findings += [f"clean-up leaves {key}" for key in sorted(spare)]
+            left, wanted = judge.contents(self._store), self.stages[last].left
+            run.findings += [f"clean-up leaves {key}" for key in sorted(left - wanted)]
+            run.findings += [f"clean-up took {key}" for key in sorted(wanted - left)]
             run.findings += judge.unsound(self._store)
         run.seconds = time.monotonic() - started
         if not run.findings:
@@ -266,8 +277,9 @@ class Harness:
         return judge.collect_garbage(self._store, self._server.environ)
 
     def _attempt(
-        self, step: str, values: dict[str, str], inputs: Path, outputs: Path, fault: Fault | None
-    ) -> int | None:
+        self, step: str, values: dict[str, str], inputs: Path, outputs: Path, fault: Fault | None,
+        command: chain.Command,
+    ) -> int | None:  # fmt: skip
         """Run the step once; its exit status, None where it hangs."""
         with self._disk(outputs / step, fault) as room:
             log = self._log(outputs, step)
@@ -280,7 +292,7 @@ class Harness:
                 **self._server.environ, "STORE_ENDPOINT_URL": self._line.url, "TMPDIR": str(temporary),
                 "HOME": str(self._folder),
             }  # fmt: skip
-            arguments = chain.as_kfp(step, values, inputs, outputs)
+            arguments = command(step, values, inputs, outputs)
             if fault is None:
                 return StepProcess(arguments, environment, log).wait(_MOST_SECONDS)
             return self._disturbed(fault, arguments, environment, log)
