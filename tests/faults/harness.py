@@ -13,6 +13,7 @@ checkpoint, an object that clean-up does not find.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -25,9 +26,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from components.storage import Store
 from pipelines.embedded_store import EmbeddedStore
-from pipelines.quickstart.samples import write_samples
 from tests.faults import chain, judge
 from tests.faults.faults import KINDS, Fault, Trace
 from tests.faults.line import Line
@@ -73,6 +76,11 @@ class Server:
         self.environ, self.uri = dict(self._store.environ), self._store.uri
         self._back: threading.Thread | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._store.pid
+
     def kill(self, seconds: float) -> None:
         """Kill the process, and start another one on the same folder and ports in a while."""
         os.kill(self._store.pid, 9)
@@ -107,33 +115,30 @@ class Harness:
     """
 
     def __init__(self, folder: Path, until: str = chain.STEPS[-1]) -> None:
-        self._folder = folder
+        self.folder, self.made = folder, folder / "undisturbed"
         self._steps = chain.STEPS[: chain.STEPS.index(until) + 1]
-        self._server = Server(folder / "store")
-        self._line = Line(self._server.environ["STORE_ENDPOINT_URL"])
-        self._store = Store.from_env(f"{self._server.uri}/faults", self._server.environ)
+        self.server = Server(folder / "store")
+        self._line = Line(self.server.environ["STORE_ENDPOINT_URL"])
+        self.store = Store.from_env(f"{self.server.uri}/faults", self.server.environ)
         self._runs = 0
         base = write_pipeline(folder / "base", widths=(8, 16, 16, 16))
         self._values = {
-            "dataset": self._store.uri_of("datasets/raw"),
+            "dataset": self.store.uri_of("datasets/raw"),
             "base_model": str(base),
             "model_name": _MODEL,
-            "store": self._store.uri,
+            "store": self.store.uri,
         }
-        write_samples(folder / "boards", images=14, size=320, seed=1)
-        for path in sorted((folder / "boards").rglob("*")):
-            if path.is_file():
-                self._store.at("datasets/raw").upload_file(path.relative_to(folder / "boards").as_posix(), path)
+        write_boards(self.store.at("datasets/raw"))
         self.stages = self._undisturbed()
 
     def close(self) -> None:
         self._line.close()
-        self._server.close()
+        self.server.close()
 
     # ------------------------------------------------------------------------------------- undisturbed
 
     def _undisturbed(self) -> dict[str, Stage]:
-        stages, values, made = {}, dict(self._values), self._folder / "undisturbed"
+        stages, values, made = {}, dict(self._values), self.made
         for step in self._steps:
             before, started = self._saved(), time.monotonic()
             self._line.disturb(None)
@@ -145,10 +150,10 @@ class Harness:
             trace = Trace(tuple(self._line.exchanges), time.monotonic() - started, size if chain.OUTPUTS[step] else 0)
             given = dict(values)
             values |= self._seen(step, made)
-            result = judge.result(step, made, values, self._store)
+            result = judge.result(step, made, values, self.store)
             after = self._saved()
             self._collect_garbage()
-            stages[step] = Stage(before, given, trace, result, judge.contents(self._store))
+            stages[step] = Stage(before, given, trace, result, judge.contents(self.store))
             self._restore(after)
         return stages
 
@@ -163,15 +168,19 @@ class Harness:
 
     def _saved(self) -> dict[str, bytes]:
         return {
-            info.key: self._store.get_bytes(info.key) or b""
-            for info in self._store.list()
+            info.key: self.store.get_bytes(info.key) or b""
+            for info in self.store.list()
             if not info.key.startswith("leases/")
         }
 
+    def before(self, step: str) -> None:
+        """Have the store as it was before a step of the undisturbed run."""
+        self._restore(self.stages[step].before)
+
     def _restore(self, contents: dict[str, bytes]) -> None:
-        self._store.delete_tree()
+        self.store.delete_tree()
         for key, data in contents.items():
-            self._store.put_bytes(key, data)
+            self.store.put_bytes(key, data)
 
     # --------------------------------------------------------------------------------------- disturbed
 
@@ -182,9 +191,8 @@ class Harness:
             return None
         run = Run(step, [(step, fault)])
         with self._judged(run, step) as folder:
-            self._restore(self.stages[step].before)
-            made = self._folder / "undisturbed"
-            self._through(run, step, self.stages[step].values, made, folder, fault, chain.as_user)
+            self.before(step)
+            self._through(run, step, self.stages[step].values, self.made, folder, fault, chain.as_user)
         return run
 
     def pipeline(self, kinds: list[str], random: Random) -> Run:
@@ -198,7 +206,7 @@ class Harness:
             faults[step] = fault
         run = Run("pipeline", list(faults.items()))
         with self._judged(run, chain.STEPS[-1]) as folder:
-            self._restore(self.stages["snapshot"].before)
+            self.before("snapshot")
             values = dict(self._values)
             for step in chain.STEPS:
                 self._through(run, step, values, folder, folder, faults.get(step), chain.as_kfp)
@@ -213,24 +221,24 @@ class Harness:
     ) -> None:  # fmt: skip
         """Bring a step to its end, attempt after attempt."""
         self._line.disturb(None)
-        before = judge.committed(self._store)
+        before = judge.committed(self.store)
         for number in range(_ATTEMPTS):
             status = self._attempt(step, values, inputs, outputs, fault if number == 0 else None, command)
             run.statuses.append((step, status))
-            self._server.settled()
+            self.server.settled()
             if number == 0 and fault is not None:
                 run.struck = run.struck or self._line.struck > 0 or status != 0 or fault.limits.jump is not None
             self._hold_to_its_word(run, step, status, fault if number == 0 else None, outputs)
             if status != 0:
-                run.findings += judge.unsound(self._store)
-            run.findings += judge.lost(self._store)
-            now = judge.committed(self._store)
+                run.findings += judge.unsound(self.store)
+            run.findings += judge.lost(self.store)
+            now = judge.committed(self.store)
             run.findings += [f"{step}: {place} was committed and is gone" for place in sorted(before - now)]
             before = now
             if run.findings:
                 return
             if status == 0:
-                found = judge.result(step, outputs, {**values, **self._seen(step, outputs)}, self._store)
+                found = judge.result(step, outputs, {**values, **self._seen(step, outputs)}, self.store)
                 if found != self.stages[step].result:
                     run.findings.append(f"{step}: another result: {_difference(self.stages[step].result, found)}")
                 return
@@ -257,24 +265,24 @@ class Harness:
     @contextlib.contextmanager
     def _judged(self, run: Run, last: str) -> Iterator[Path]:
         self._runs += 1
-        folder, started = self._folder / f"run-{self._runs:03d}", time.monotonic()
+        folder, started = self.folder / f"run-{self._runs:03d}", time.monotonic()
         try:
             yield folder
         finally:
             self._line.disturb(None)
-            self._server.settled()
+            self.server.settled()
         if not run.findings:
             run.findings += [said for said in [self._collect_garbage()] if said]
-            left, wanted = judge.contents(self._store), self.stages[last].left
+            left, wanted = judge.contents(self.store), self.stages[last].left
             run.findings += [f"clean-up leaves {key}" for key in sorted(left - wanted)]
             run.findings += [f"clean-up took {key}" for key in sorted(wanted - left)]
-            run.findings += judge.unsound(self._store)
+            run.findings += judge.unsound(self.store)
         run.seconds = time.monotonic() - started
         if not run.findings:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _collect_garbage(self) -> str:
-        return judge.collect_garbage(self._store, self._server.environ)
+        return judge.collect_garbage(self.store, self.server.environ)
 
     def _attempt(
         self, step: str, values: dict[str, str], inputs: Path, outputs: Path, fault: Fault | None,
@@ -289,8 +297,8 @@ class Harness:
             temporary.mkdir(exist_ok=True)
             temporary.chmod(0o777)
             environment = {
-                **self._server.environ, "STORE_ENDPOINT_URL": self._line.url, "TMPDIR": str(temporary),
-                "HOME": str(self._folder),
+                **self.server.environ, "STORE_ENDPOINT_URL": self._line.url, "TMPDIR": str(temporary),
+                "HOME": str(self.folder),
             }  # fmt: skip
             arguments = command(step, values, inputs, outputs)
             if fault is None:
@@ -307,7 +315,7 @@ class Harness:
                 self._line.refuse(fault.away)
                 self._line.struck += 1
             if fault.killed is not None:
-                self._server.kill(fault.killed)
+                self.server.kill(fault.killed)
                 self._line.struck += 1
 
         self._line.disturb(fault.disturbance, act)
@@ -344,6 +352,19 @@ class Harness:
     @staticmethod
     def _log(outputs: Path, step: str) -> Path:
         return outputs / f"{step}.log"
+
+
+def write_boards(place: Store, images: int = 16, side: int = 96, boxes: int = 1) -> None:
+    """A data set of noise with as many boxes on each image, in rows of 24 pixels, and a table of them."""
+    random, per_row = np.random.default_rng(0), side // 24
+    rows = ["image,class,x0,y0,x1,y1"]
+    for number in range(images):
+        data = io.BytesIO()
+        Image.fromarray(random.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(data, "png")
+        place.put_bytes(f"{number:05d}.png", data.getvalue())
+        corners = [(24 * (box % per_row) + 4, 24 * (box // per_row) + 4) for box in range(boxes)]
+        rows += [f"{number:05d}.png,pin-hole,{x},{y},{x + 16},{y + 16}" for x, y in corners]
+    place.put_bytes("annotations.csv", "\n".join(rows).encode())
 
 
 def _difference(wanted: Any, found: Any, place: str = "") -> str:

@@ -44,11 +44,17 @@ class StepProcess:
         self._process = _context.Process(target=_run, args=(list(arguments), dict(environment), str(log), limits))
         self._process.start()
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def kill(self, number: int) -> bool:
         """Send a signal; False where the process has ended already."""
-        if self._process.pid is None or not self._process.is_alive():
+        if not self._process.is_alive():
             return False
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
         return True
 
     def wait(self, seconds: float) -> int | None:

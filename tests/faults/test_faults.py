@@ -27,7 +27,6 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
         ("train", "SIGKILL", {"tried again"}),
         ("train", "flip request", {"went on"}),
         ("train", "full disk", {"refused"}),
-        ("train", "no permission", {"refused"}),
     ],
 )
 def test_a_disturbed_step_ends_with_the_undisturbed_result(
