@@ -34,7 +34,7 @@ from pipelines.embedded_store import EmbeddedStore
 from tests.faults import chain, judge
 from tests.faults.faults import KINDS, Fault, Trace
 from tests.faults.line import Line
-from tests.faults.process import StepProcess
+from tests.faults.process import StepProcess, warm_up
 from tests.tiny_model import write_pipeline
 
 #: Longer than a step waits for a store that has gone away.
@@ -129,6 +129,7 @@ class Harness:
             "store": self.store.uri,
         }
         write_boards(self.store.at("datasets/raw"))
+        warm_up()
         self.stages = self._undisturbed()
 
     def close(self) -> None:

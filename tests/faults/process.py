@@ -24,6 +24,13 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.faults.loaded"])
 
 
+def warm_up() -> None:
+    """Have the libraries loaded, so that the first step takes no longer than the others."""
+    process = _context.Process(target=int)
+    process.start()
+    process.join()
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a process gets less than it would like."""
