@@ -13,7 +13,7 @@ Not covered: what the objects mean, and a server (`pipelines.embedded_store`).
 
 from components.storage.manifest import MANIFEST, Entry, Manifest, digest_of, sha256_file
 from components.storage.naming import VERSION, version_after
-from components.storage.store import ObjectInfo, Store
+from components.storage.store import ObjectInfo, Store, Upload
 from components.storage.trees import Conflict
 from components.storage.uri import parse_uri
 
@@ -25,6 +25,7 @@ __all__ = [
     "Manifest",
     "ObjectInfo",
     "Store",
+    "Upload",
     "digest_of",
     "parse_uri",
     "sha256_file",

@@ -177,6 +177,25 @@ def test_a_run_under_way_is_left_alone_whatever_the_flags(
     assert not [key for key in there(home) if key.startswith("train/")]
 
 
+def test_parts_of_a_file_whose_sender_was_killed_are_given_up_unless_a_step_may_be_at_it(
+    home: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, name = home.connection.client, home.name("models/boards/weights.safetensors")
+    # What is left of `upload_file` when its process is killed after the first part.
+    upload = client._create_multipart_upload(home.bucket, name, {})
+    client._upload_part(home.bucket, name, b"w" * (5 << 20), {}, upload, 1)
+    assert [found.key for found in home.uploads()] == ["models/boards/weights.safetensors"]
+    assert list(home.at("models/other").uploads()) == []
+
+    assert "given up" not in done(capsys, gc(home))
+    with held(home, run_scope("a" * 16), "convert"):
+        assert "given up" not in done(capsys, gc(home, *NOW))
+    assert "would be given up: 1 uploads in parts" in done(capsys, gc(home, "--dry-run", *NOW))
+    assert [*home.uploads()]
+    assert re.search("given up: 1 .*\n  models/boards/weights.safetensors  begun ", done(capsys, gc(home, *NOW)))
+    assert list(home.uploads()) == []
+
+
 def test_killed_anywhere_the_next_one_finishes(home: Store, folder: Path, tmp_path: Path) -> None:
     home.generation()
     made = [published(home, folder, tmp_path, f"{number:016x}", 100) for number in range(6)]
