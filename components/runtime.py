@@ -112,6 +112,9 @@ def main(name: str, step: Step, arguments: Sequence[str]) -> int:
         if (refused := refusal(error)) is None:
             raise
         return _failed(name, refused)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr, flush=True)
+        return 128 + signal.SIGINT
     return 0
 
 
