@@ -20,7 +20,7 @@ OUTCOMES = ("went on", "tried again", "refused")
 def main() -> int:
     flags = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     flags.add_argument("--seed", type=int, default=0)
-    flags.add_argument("--pipelines", type=int, default=20, help="runs of the whole pipeline")
+    flags.add_argument("--pipelines", type=int, default=22, help="runs of the whole pipeline")
     flags.add_argument("--only", default="", help="kinds of faults, with commas between them")
     flags.add_argument("--steps", default=",".join(STEPS), help="steps that run singly, with commas between them")
     given = flags.parse_args()

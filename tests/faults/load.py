@@ -22,8 +22,9 @@ from pathlib import Path
 from components.progress import duration, size
 from components.storage import MANIFEST
 from tests.faults import chain, judge
-from tests.faults.harness import Harness, write_boards
+from tests.faults.harness import Harness
 from tests.faults.process import StepProcess
+from tests.faults.world import write_boards
 
 _MOST_SECONDS = 3000.0
 
@@ -61,15 +62,15 @@ class Load:
     """Loads on one store, each measured."""
 
     def __init__(self, harness: Harness) -> None:
-        self._harness, self._store = harness, harness.store
-        self._environment = {**harness.server.environ, "HOME": str(harness.folder)}
+        self._harness, self._store = harness, harness.world.store
+        self._environment = {**harness.world.server.environ, "HOME": str(harness.world.folder)}
 
     def runs(self, count: int) -> Iterator[Row]:
         """Trainers and publishers, so many at once; a quarter of them are of different runs and descriptions."""
         for step, setting in (("train", "seed"), ("convert", "description")):
             self._harness.before(step)
             kinds = max(1, count // 4)
-            folders = [self._harness.folder / f"load-{step}-{n}" for n in range(count)]
+            folders = [self._harness.world.folder / f"load-{step}-{n}" for n in range(count)]
             extra = [["--set", f"{setting}={'' if step == 'train' else 'd'}{n % kinds}"] for n in range(count)]
             row = self._steps(f"{count} × {step} at once, {kinds} different", step, folders, extra)
             self._expect_sound()
@@ -83,7 +84,7 @@ class Load:
         place = self._store.at("datasets/many")
         write_boards(place, images=count // boxes, side=120, boxes=boxes)
         values = {**self._harness.stages["crop"].values, "dataset": place.uri, "dataset_revision": "unknown"}
-        folder = self._harness.folder / "load-crops"
+        folder = self._harness.world.folder / "load-crops"
         without = ["--set", "max_train_per_class=null", "--set", "max_reference_per_class=null"]
         for step, extra in (("snapshot", []), ("crop", without)):
             yield self._steps(f"{step}: {count // boxes} images, {count} crops", step, [folder], [extra], values)
@@ -97,7 +98,7 @@ class Load:
     def checkpoints(self, count: int) -> Iterator[Row]:
         """One run with so many checkpoints, trained and evaluated."""
         self._harness.before("train")
-        folder, steps = self._harness.folder / "load-checkpoints", ["--set", f"max_train_steps={count}"]
+        folder, steps = self._harness.world.folder / "load-checkpoints", ["--set", f"max_train_steps={count}"]
         often = [*steps, "--set", "checkpointing_steps=1", "--set", "state_every=0"]
         yield self._steps(f"train: {count} checkpoints", "train", [folder], [often])
         (folder / "crop").symlink_to(self._harness.made / "crop")
@@ -120,7 +121,7 @@ class Load:
     def server(self) -> Row:
         """What the store's own process has taken."""
         peak = Peak()
-        peak.look(self._harness.server.pid)
+        peak.look(self._harness.world.server.pid)
         return Row("the embedded store, at the end", 0.0, peak)
 
     def _steps(
