@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,3 +55,12 @@ def store(embedded_store: EmbeddedStore) -> Iterator[Store]:
         for name, value in embedded_store.environ.items():
             patch.setenv(name, value)
         yield Store.from_env(embedded_store.uri)
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow above 64 KiB: what a full disk does to a writer, for whoever runs the tests."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

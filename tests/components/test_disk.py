@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +33,8 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.fixture
-def little() -> Iterator[None]:
-    """No file may grow above 64 KiB: the error of a full disk, for whoever runs the tests."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("writer", WRITERS)
-@pytest.mark.usefixtures("little")
+@pytest.mark.usefixtures("small_files")
 def test_a_file_that_cannot_grow_is_told_by_whatever_writes(tmp_path: Path, writer: str) -> None:
     with pytest.raises(Exception) as caught:  # noqa: PT011 - each library has its own
         WRITERS[writer](tmp_path / "file")
