@@ -6,6 +6,7 @@
     manifest.py    MANIFEST.json: what a published tree holds; digests
     naming.py      names of versions
     store.py       `Store`: single objects below a prefix
+    parts.py       files sent in parts whose sender ended
     trees.py       folders published whole, fetched whole
 
 Not covered: what the objects mean, and a server (`pipelines.embedded_store`).
@@ -13,7 +14,7 @@ Not covered: what the objects mean, and a server (`pipelines.embedded_store`).
 
 from components.storage.manifest import MANIFEST, Entry, Manifest, digest_of, sha256_file
 from components.storage.naming import VERSION, version_after
-from components.storage.store import ObjectInfo, Store, Upload
+from components.storage.store import ObjectInfo, Store
 from components.storage.trees import Conflict
 from components.storage.uri import parse_uri
 
@@ -25,7 +26,6 @@ __all__ = [
     "Manifest",
     "ObjectInfo",
     "Store",
-    "Upload",
     "digest_of",
     "parse_uri",
     "sha256_file",

@@ -186,7 +186,7 @@ class _Digested(urllib3.PoolManager):
     """
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> Any:  # type: ignore[override]
-        if body := kw.get("body"):
+        if (body := kw.get("body")) and "Content-MD5" not in kw["headers"]:
             digest = hashlib.md5(body, usedforsecurity=False).digest()
             kw["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
         return super().urlopen(method, url, redirect, **kw)

@@ -43,15 +43,6 @@ class ObjectInfo:
     last_modified: datetime | None
 
 
-@dataclass(frozen=True)
-class Upload:
-    """A file that is being sent in parts, or was until its sender ended: no object yet, and in no listing of them."""
-
-    key: str  #: below the store that was asked
-    id: str
-    begun: datetime
-
-
 class Store:
     """``s3://bucket/prefix`` in any S3. Keys are relative to it.
 
@@ -249,29 +240,6 @@ class Store:
         """
         transfer.fetch(self, key, path)
 
-    # -------------------------------------------------------------------------------------- uploads
-
-    def uploads(self) -> Iterator[Upload]:
-        """The files below this place that were begun to be sent in parts and are not complete."""
-        base = f"{self.prefix}/" if self.prefix else ""
-        # The client has no public call for what its own uploads leave when they are killed.
-        listed = self.connection.client._list_multipart_uploads
-        after: str | None = None
-        while True:
-            page = self.connection.call(self.uri, partial(listed, self.bucket, prefix=base, key_marker=after))
-            for found in page.uploads:
-                yield Upload(found.object_name.removeprefix(base), found.upload_id, found.initiated_time)
-            after = page.next_key_marker
-            if not page.is_truncated or not after:
-                return
-
-    def give_up(self, upload: Upload) -> None:
-        """Have the store forget the parts of an upload; one that has ended already is no error."""
-        name = self.name(upload.key)
-        self.connection.call(
-            self.uri_of(upload.key), partial(_abort, self.connection.client, self.bucket, name, upload.id)
-        )
-
     # ----------------------------------------------------------------------------------------- trees
 
     def put_tree(self, folder: Path, made_by: Mapping[str, Any] | None = None) -> Manifest:
@@ -333,12 +301,4 @@ def _make_bucket(client: Any, bucket: str) -> None:
         client.make_bucket(bucket)
     except S3Error as error:
         if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-            raise
-
-
-def _abort(client: Any, bucket: str, name: str, upload: str) -> None:
-    try:
-        client._abort_multipart_upload(bucket, name, upload)
-    except S3Error as error:
-        if error.code != "NoSuchUpload":
             raise

@@ -14,7 +14,8 @@ from pipelines.cleanup.policy import DAY, HOUR, Policy
 from pipelines.table import columns
 
 if TYPE_CHECKING:
-    from components.storage import ObjectInfo, Store, Upload
+    from components.storage import ObjectInfo, Store
+    from components.storage.parts import Upload
     from pipelines.cleanup.contents import Contents, Item
     from pipelines.cleanup.groups import Group, Plan
 
@@ -50,6 +51,7 @@ def add_parser(commands: Any) -> None:
 def gc(flags: argparse.Namespace) -> int:
     """Do what the flags ask for and say what was done."""
     from components.leases import cleaning
+    from components.storage.parts import give_up
     from pipelines.cleanup.plan import make
     from pipelines.cleanup.sweep import sweep
 
@@ -71,7 +73,7 @@ def gc(flags: argparse.Namespace) -> int:
             freed = sweep(plan, store.delete, mark.check)
             for upload in uploads:
                 mark.check()
-                store.give_up(upload)
+                give_up(store, upload)
     print(f"deleted {sum(len(group.items) for group in plan.goes)} objects, {size(freed)} ({freed} bytes)", flush=True)
     return 0
 
@@ -104,10 +106,11 @@ def _left_over(store: Store, contents: Contents, policy: Policy) -> list[Upload]
     """Uploads to give up; none where the store does not tell, or not to whoever cleans up."""
     from components.progress import log
     from components.storage.connection import Unsupported
+    from components.storage.parts import unfinished
     from pipelines.cleanup.uploads import left_over
 
     try:
-        return left_over(store.uploads(), contents, policy)
+        return left_over(unfinished(store), contents, policy)
     except (UserError, Unsupported) as error:
         log(f"uploads in parts that were never finished are not looked for: {error}")
         return []

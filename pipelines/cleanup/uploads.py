@@ -9,7 +9,7 @@ from pipelines.cleanup.contents import Contents
 from pipelines.cleanup.policy import DAY, Policy
 
 if TYPE_CHECKING:
-    from components.storage import Upload
+    from components.storage.parts import Upload
 
 
 def left_over(uploads: Iterable[Upload], contents: Contents, policy: Policy) -> list[Upload]:

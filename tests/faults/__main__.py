@@ -30,7 +30,7 @@ def main() -> int:
         harness = Harness(Path(temporary))
         print(f"undisturbed run: {time.monotonic() - started:.0f} s", flush=True)
         try:
-            for step in given.steps.split(","):
+            for step in filter(None, given.steps.split(",")):
                 for kind in kinds:
                     run = harness.single(step, kind, Random(f"{given.seed}/{step}/{kind}"))
                     if run is not None:

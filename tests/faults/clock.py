@@ -34,7 +34,7 @@ def jump(after: float, seconds: float) -> None:
 
 
 def _replace_datetime(offset: list[float]) -> None:
-    original = dates.datetime
+    original: Any = dates.datetime
 
     class _Kind(type):
         def __instancecheck__(cls, instance: object) -> bool:
