@@ -24,34 +24,35 @@ _OF_RUST = re.compile(r"\(os error (\d+)\)")
 def refusal(error: BaseException) -> UserError | None:
     """The message for an exception that the disk is the reason of; None for another one.
 
-    The exceptions that led to it are looked at too: torch reports a file that could not be written as a file that is
-    shorter than it should be.
+    Of a full disk, the exceptions that led to it are looked at too: torch reports a file that could not be written as
+    one that is shorter than it should be.
     """
+    if isinstance(error, OSError) and error.filename is not None:
+        # Without a name it is no file that was refused.
+        if error.errno in _FORBIDDEN:
+            return UserError(
+                f"{error.filename}: {error.strerror}; let user {os.getuid()}, who runs this, read and write there, or "
+                "give another place"
+            )
+        if error.errno == errno.ENOTDIR:
+            return UserError(f"{error.filename}: {error.strerror}; give another place")
     found: BaseException | None = error
     while found is not None:
-        number, name = _number(found), getattr(found, "filename", None)
-        if number in _FULL:
-            return _full(number, name)
-        # Without a name it is no file that was refused.
-        if number in _FORBIDDEN and name is not None:
-            return UserError(
-                f"{name}: {os.strerror(number)}; let user {os.getuid()}, who runs this, read and write there, or give "
-                "another place"
-            )
-        if number == errno.ENOTDIR and name is not None:
-            return UserError(f"{name}: {os.strerror(number)}; give another place")
+        if (number := _number(found)) in _FULL:
+            return _full(os.strerror(number), getattr(found, "filename", None))
         found = found.__cause__ or found.__context__
     return None
 
 
-def _number(error: BaseException) -> int | None:
+def _number(error: BaseException) -> int:
+    """What the system said, by its number; 0 where it said nothing."""
     if isinstance(error, OSError):
-        return error.errno
+        return error.errno or 0
     match = _OF_RUST.search(str(error))
-    return int(match[1]) if match else None
+    return int(match[1]) if match else 0
 
 
-def _full(number: int, name: str | None) -> UserError:
+def _full(why: str, name: str | None) -> UserError:
     """A full disk; which of two it is, is not known where the system names no file."""
     place = tempfile.gettempdir()
     try:
@@ -60,5 +61,4 @@ def _full(number: int, name: str | None) -> UserError:
     except OSError:
         free = ""
     where = name or f"the outputs, or temporary files (in {place}{free})"
-    why = os.strerror(number)
     return UserError(f"{where}: cannot be written ({why}); free some space, or give outputs and TMPDIR a larger disk")

@@ -39,6 +39,8 @@ _BUSY = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "T
 _BUSY |= {"ConditionalRequestConflict"}
 #: What was sent was damaged on its way; the store has kept nothing of it.
 _DAMAGED = {"BadDigest", "XAmzContentSHA256Mismatch"}
+#: How the client's ValueErrors over XML begin: an element that is not there, a time, a number.
+_OF_XML = ("XML element", "time data", "invalid literal for int")
 _CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "InvalidTokenId"}
 _REGION = {"AuthorizationHeaderMalformed", "PermanentRedirect", "Redirect", "IllegalLocationConstraintException"}
 _ABSENT = {"NoSuchKey", "ResourceNotFound"}
@@ -95,7 +97,7 @@ class Connection:
 
         An error that is neither the store's nor the line's, but a defect of ours, is raised.
         """
-        if isinstance(error, ValueError) and not str(error).startswith("XML element"):
+        if isinstance(error, ValueError) and not str(error).startswith(_OF_XML):
             raise error
         # XML of a store that has spoken S3 before is damaged; of another, it is a web page.
         damaged = isinstance(error, (ParseError, ValueError)) and self._answered.is_set()

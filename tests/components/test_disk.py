@@ -49,10 +49,16 @@ def test_a_full_disk_is_told_with_the_place_or_with_both_that_it_may_be() -> Non
 
 
 def test_what_may_not_be_written_is_named_with_who_may_not(tmp_path: Path) -> None:
-    found = refusal(PermissionError(errno.EACCES, "no", str(tmp_path)))
+    found = refusal(PermissionError(errno.EACCES, "Permission denied", str(tmp_path)))
     assert f"{tmp_path}: Permission denied; let user {os.getuid()}" in str(found)
 
 
 @pytest.mark.parametrize("error", [ValueError("(os error"), FileNotFoundError(errno.ENOENT, "no", "x"), OSError()])
 def test_other_errors_are_ours(error: Exception) -> None:
+    assert refusal(error) is None
+
+
+def test_a_defect_met_while_a_refusal_was_handled_is_ours() -> None:
+    error = ValueError("a defect")
+    error.__context__ = PermissionError(errno.EACCES, "Permission denied", "/x")
     assert refusal(error) is None
