@@ -39,8 +39,8 @@ _BUSY = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "T
 _BUSY |= {"ConditionalRequestConflict"}
 #: What was sent was damaged on its way; the store has kept nothing of it.
 _DAMAGED = {"BadDigest", "XAmzContentSHA256Mismatch"}
-#: How the client's ValueErrors over XML begin: an element that is not there, a time, a number.
-_OF_XML = ("XML element", "time data", "invalid literal for int")
+#: How the client's ValueErrors over XML begin: an element that is not there, a time, a number, a character.
+_OF_XML = ("XML element", "time data", "invalid literal for int", "'utf-8' codec can't decode")
 _CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "InvalidTokenId"}
 _REGION = {"AuthorizationHeaderMalformed", "PermanentRedirect", "Redirect", "IllegalLocationConstraintException"}
 _ABSENT = {"NoSuchKey", "ResourceNotFound"}

@@ -71,6 +71,10 @@ def _at_some_moment(make: Callable[[Random], Fault]) -> Draw:
     return draw
 
 
+def _flip(kind: Kind) -> Draw:
+    return _exchanges(kind, kind, where=lambda r: r.random(), bit=lambda r: r.randrange(8))
+
+
 def _reset(random: Random, trace: Trace) -> Fault | None:
     how: Kind = random.choice(("reset", "lost answer"))
     return _exchanges("reset", how, times=lambda r: r.randint(1, 3))(random, trace)
@@ -105,8 +109,8 @@ KINDS: dict[str, Draw] = {
     "reset": _reset,
     "busy": _exchanges("busy", "busy", status=lambda r: r.choice((500, 503, 429)), times=lambda r: r.randint(1, 8)),
     "truncate": _exchanges("truncate", "truncate", where=lambda r: r.random(), times=lambda r: r.randint(1, 3)),
-    "flip answer": _exchanges("flip answer", "flip answer", where=lambda r: r.random()),
-    "flip request": _exchanges("flip request", "flip request", where=lambda r: r.random()),
+    "flip answer": _flip("flip answer"),
+    "flip request": _flip("flip request"),
     "store killed": _at_some_moment(lambda random: Fault("store killed", killed=random.uniform(0, 4))),
     "full disk": _disk,
     "no permission": _permission,

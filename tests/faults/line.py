@@ -39,6 +39,8 @@ class Disturbance:
     seconds: float = 0.0  #: of a stall
     status: int = 503  #: of a busy answer
     where: float = 0.5  #: place in the body, 0 to 1
+    after: bytes = b""  #: what the body is cut off behind before the place is counted, for a flip
+    bit: int = 0  #: number of the bit that is flipped
 
     def fits(self, method: str, sent: int) -> bool:
         """Whether it can happen to a request of this method with a body of so many bytes."""
@@ -146,7 +148,7 @@ class Line:
         if what is not None and not self._before(what, near):
             return False
         if what is not None and what.kind == "flip request":
-            body = _flipped(body, what.where)
+            body = _flipped(body, what)
         far.sendall(head + body)
         status = _head(answers)
         if not status:
@@ -158,7 +160,7 @@ class Line:
             _reset(near)
             return False
         if what is not None and what.kind == "flip answer":
-            answer = _flipped(answer, what.where)
+            answer = _flipped(answer, what)
         if what is not None and what.kind == "truncate":
             near.sendall(status + answer[: int(len(answer) * what.where)])
             return False
@@ -231,11 +233,12 @@ def _body(reader: BinaryIO, head: bytes, method: bytes) -> bytes:
             return b"".join(parts)
 
 
-def _flipped(body: bytes, where: float) -> bytes:
-    if not body:
+def _flipped(body: bytes, how: Disturbance) -> bytes:
+    start = body.find(how.after) + len(how.after)
+    if start >= len(body):
         return body
-    place = min(int(len(body) * where), len(body) - 1)
-    return body[:place] + bytes([body[place] ^ 0x01]) + body[place + 1 :]
+    place = min(start + int((len(body) - start) * how.where), len(body) - 1)
+    return body[:place] + bytes([body[place] ^ (1 << how.bit)]) + body[place + 1 :]
 
 
 def _answer(status: int) -> bytes:
