@@ -105,8 +105,11 @@ class Connection:
             self._answered.set()
         if not damaged and not _passing(error):
             return False
-        limit = PATIENCE if self._answered.is_set() else FIRST_PATIENCE
-        return patience.wait(limit, f"{place}: {self.endpoint} {_reason(error)}; trying again for {limit:.0f} s")
+        known = self._answered.is_set()
+        limit = PATIENCE if known else FIRST_PATIENCE
+        message = f"{place}: {self.endpoint} {_reason(error)}; trying again for {limit:.0f} s"
+        # An answer that does not come takes all the time there is: it is asked for once more all the same.
+        return patience.wait(limit, message, least=1 if known else 0)
 
     def explained(self, place: str, error: Exception) -> Exception:
         """What to raise for `error`: `call` says which."""
@@ -168,10 +171,10 @@ class Patience:
         self._started = time.monotonic()
         self._tries = 0
 
-    def wait(self, limit: float, message: str) -> bool:
-        """Sleep and say True, or False where `limit` seconds would pass; `message` is logged once."""
+    def wait(self, limit: float, message: str, least: int = 0) -> bool:
+        """Sleep and say True, or False where `limit` seconds would pass and `least` tries are done; `message` is logged."""
         delay = min(_MOST_DELAY, _FIRST_DELAY * 2**self._tries) * random.uniform(0.5, 1.0)
-        if time.monotonic() - self._started + delay > limit:
+        if self._tries >= least and time.monotonic() - self._started + delay > limit:
             return False
         self._tries += 1
         if self._tries == 3:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import Unavailable, UserError
-from components.storage import Store, connection
+from components.storage import Store, access, connection
 from pipelines.embedded_store import EmbeddedStore
 from tests.components.storage.conftest import Over
 
@@ -220,6 +220,17 @@ def test_a_store_that_stays_busy_is_unavailable(over: Over, monkeypatch: pytest.
     monkeypatch.setattr(connection, "PATIENCE", 1.0)
     with pytest.raises(Unavailable, match="is busy .SlowDown.; check that the object store runs"):
         over("busy", 1000).get_bytes("k")
+
+
+def test_an_answer_that_does_not_come_is_asked_for_again_though_it_has_taken_all_the_time(
+    over: Over, place: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(connection, "PATIENCE", 1.0)
+    place.put_bytes("k", b"1")
+    store = over("stall", 1, at=1, seconds=1.5)
+    assert store.get_bytes("k") == b"1"
+    assert store.get_bytes("k") == b"1"
 
 
 def test_a_web_page_is_not_a_store(over: Over) -> None:
