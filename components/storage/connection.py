@@ -172,7 +172,7 @@ class Patience:
         self._tries = 0
 
     def wait(self, limit: float, message: str, least: int = 0) -> bool:
-        """Sleep and say True, or False where `limit` seconds would pass, `least` waits done; `message` is logged once."""
+        """Sleep and say True; False, after `least` waits, where `limit` seconds would pass. `message`: logged once."""
         delay = min(_MOST_DELAY, _FIRST_DELAY * 2**self._tries) * random.uniform(0.5, 1.0)
         if self._tries >= least and time.monotonic() - self._started + delay > limit:
             return False
