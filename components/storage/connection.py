@@ -99,17 +99,17 @@ class Connection:
         """
         if isinstance(error, ValueError) and not str(error).startswith(_OF_XML):
             raise error
-        # XML of a store that has spoken S3 before is damaged; of another, it is a web page.
-        damaged = isinstance(error, (ParseError, ValueError)) and self._answered.is_set()
+        # XML that cannot be read has been damaged; or it is a web page, and then so is the next.
+        damaged = isinstance(error, (ParseError, ValueError))
         if isinstance(error, MinioException):
             self._answered.set()
         if not damaged and not _passing(error):
             return False
         known = self._answered.is_set()
-        limit = PATIENCE if known else FIRST_PATIENCE
+        limit = PATIENCE if known else 0.0 if damaged else FIRST_PATIENCE
         message = f"{place}: {self.endpoint} {_reason(error)}; trying again for {limit:.0f} s"
         # An answer that does not come takes all the time there is: it is asked for once more all the same.
-        return patience.wait(limit, message, least=1 if known else 0)
+        return patience.wait(limit, message, least=1 if known or damaged else 0)
 
     def explained(self, place: str, error: Exception) -> Exception:
         """What to raise for `error`: `call` says which."""
