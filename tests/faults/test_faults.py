@@ -22,7 +22,6 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
 @pytest.mark.parametrize(
     ("step", "kind", "outcomes"),
     [
-        ("crop", "refuse", {"went on", "tried again"}),
         ("crop", "flip answer", {"went on"}),
         ("train", "SIGKILL", {"tried again"}),
         ("train", "flip request", {"went on"}),
