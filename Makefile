@@ -1,4 +1,4 @@
-# make help lists the targets. Settings: DATA, NAME, BASE, SET, PARAMS, SEEDS, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES,
+# make help lists the targets. Settings: DATA, NAME, BASE, SET, PARAMS, SEEDS, SEED, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES,
 # FLAGS, PROFILE, PUSHED, RUNNER, IMAGES_TAG, REGISTRY, BASE_IMAGE, WHEELS, PYTHON, TORCH_INDEX.
 
 PYTHON ?= python3
@@ -12,6 +12,7 @@ NAME ?=
 BASE ?=
 SET ?=
 SEEDS ?= 0 1 2
+SEED ?= 0
 OUTPUT ?= .
 MODEL ?= sample-boards
 CLASS ?=
@@ -37,7 +38,7 @@ SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--na
 .DEFAULT_GOAL := help
 .PHONY: help run plan compile submit kind-up kind-run kind-down images push-images settings generate push datasets mirror models gc
 .PHONY: test test-unit test-integration test-e2e test-docker lint format lock study clean golden gpu-check
-.PHONY: bench-crop bench-train bench-evaluate bench-convert bench-images
+.PHONY: bench-crop bench-train bench-evaluate bench-convert bench-images faults load
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -133,6 +134,12 @@ bench-convert: $(VENV)/.dev ## speed and memory of converting 1 and 4 GB beside 
 
 bench-images: $(VENV)/.dev ## how long a step's container takes to the first line of its log
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m tests.bench.images $(if $(PUSHED),--images '$(PUSHED)')
+
+faults: $(VENV)/.dev ## steps and pipelines that are killed, or whose store, disk or clock fails, from SEED=0
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m tests.faults --seed '$(SEED)'
+
+load: $(VENV)/.dev ## much at once: 20 runs, 10,000 crops, 100 checkpoints, 50,000 objects
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m tests.faults.load
 
 golden: $(VENV)/.dev ## write the compiled pipelines of the tests anew, after a change to what a cluster gets
 	@$(BIN)/python -m tests.pipelines.golden

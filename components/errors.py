@@ -5,8 +5,9 @@
     │   └── SettingsError    2   one or more wrong settings, all of them listed
     └── Unavailable         75   something outside did not answer: try again later
 
-Everything else is a defect of ours and ends in a traceback (status 1). A message says what was
-wrong, where, and what to do about it; it never contains a credential.
+What the machine's disk refuses counts as the first (`components.disk`). Everything else is a defect of ours and ends
+in a traceback (status 1). A step that is asked to end by a signal ends with 128 and the signal's number. A message says
+what was wrong, where, and what to do about it; it never contains a credential.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ from typing import Annotated, Any
 
 import yaml
 
+from components.disk import refusal
 from components.errors import SettingsError, Unavailable, UserError
 from components.settings import Settings, decode
 
@@ -103,12 +104,15 @@ def main(name: str, step: Step, arguments: Sequence[str]) -> int:
             _run_executor_input(name, step, arguments[0])
         else:
             _run_flags(name, step, arguments)
-    except UserError as error:
-        print(f"error: {name}: {error}", file=sys.stderr, flush=True)
-        return error.status
-    except Unavailable as error:
-        print(f"error: {name}: {error}", file=sys.stderr, flush=True)
-        return error.status
+    except (UserError, Unavailable) as error:
+        return _failed(name, error)
+    except Exception as error:
+        if (refused := refusal(error)) is None:
+            raise
+        return _failed(name, refused)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr, flush=True)
+        return 128 + signal.SIGINT
     return 0
 
 
@@ -119,6 +123,11 @@ def heed_sigterm() -> None:
     signal that it has not asked for.
     """
     signal.signal(signal.SIGTERM, _terminated)
+
+
+def _failed(name: str, error: UserError | Unavailable) -> int:
+    print(f"error: {name}: {error}", file=sys.stderr, flush=True)
+    return error.status
 
 
 def _terminated(signum: int, frame: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,3 +90,12 @@ def hub(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         # Read when the library is imported; without this it looks up who is calling, at the real hub.
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
         yield server
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow above 64 KiB: what a full disk does to a writer, for whoever runs the tests."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -6,6 +6,7 @@
     manifest.py    MANIFEST.json: what a published tree holds; digests
     naming.py      names of versions
     store.py       `Store`: single objects below a prefix
+    parts.py       files sent in parts whose sender ended
     trees.py       folders published whole, fetched whole
 
 Not covered: what the objects mean, and a server (`pipelines.embedded_store`).

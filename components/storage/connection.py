@@ -6,6 +6,8 @@ how long to wait for them, and what the others mean to the person who reads the 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import random
 import threading
 import time
@@ -35,6 +37,10 @@ _FIRST_DELAY, _MOST_DELAY = 0.2, 8.0
 _BUSY = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "TooManyRequests", "OperationAborted"}
 # Two writers created the same object at the same moment: whether it is there is known on the next try.
 _BUSY |= {"ConditionalRequestConflict"}
+#: What was sent was damaged on its way; the store has kept nothing of it.
+_DAMAGED = {"BadDigest", "XAmzContentSHA256Mismatch"}
+#: How the client's ValueErrors over XML begin: an element that is not there, a time, a number, a character.
+_OF_XML = ("XML element", "time data", "invalid literal for int", "'utf-8' codec can't decode")
 _CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "InvalidTokenId"}
 _REGION = {"AuthorizationHeaderMalformed", "PermanentRedirect", "Redirect", "IllegalLocationConstraintException"}
 _ABSENT = {"NoSuchKey", "ResourceNotFound"}
@@ -57,7 +63,7 @@ class Connection:
 
     def __init__(self, access: Access, connections: int) -> None:
         self._access = access
-        self.client = access.client(maxsize=connections)
+        self.client = access.client(_Digested, maxsize=connections)
         #: The same, but a write succeeds only where nothing is. A header of S3 for which the client has
         #: no argument, on a transport of our own.
         self.creator = access.client(_CreateOnly, maxsize=connections)
@@ -91,14 +97,19 @@ class Connection:
 
         An error that is neither the store's nor the line's, but a defect of ours, is raised.
         """
-        if isinstance(error, ValueError) and not str(error).startswith("XML element"):
+        if isinstance(error, ValueError) and not str(error).startswith(_OF_XML):
             raise error
+        # XML that cannot be read has been damaged; or it is a web page, and then so is the next.
+        damaged = isinstance(error, (ParseError, ValueError))
         if isinstance(error, MinioException):
             self._answered.set()
-        if not _passing(error):
+        if not damaged and not _passing(error):
             return False
-        limit = PATIENCE if self._answered.is_set() else FIRST_PATIENCE
-        return patience.wait(limit, f"{place}: {self.endpoint} {_reason(error)}; trying again for {limit:.0f} s")
+        known = self._answered.is_set()
+        limit = PATIENCE if known else 0.0 if damaged else FIRST_PATIENCE
+        message = f"{place}: {self.endpoint} {_reason(error)}; trying again for {limit:.0f} s"
+        # An answer that does not come takes all the time there is: it is asked for once more all the same.
+        return patience.wait(limit, message, least=1 if known or damaged else 0)
 
     def explained(self, place: str, error: Exception) -> Exception:
         """What to raise for `error`: `call` says which."""
@@ -160,10 +171,10 @@ class Patience:
         self._started = time.monotonic()
         self._tries = 0
 
-    def wait(self, limit: float, message: str) -> bool:
-        """Sleep and say True, or False where `limit` seconds would pass; `message` is logged once."""
+    def wait(self, limit: float, message: str, least: int = 0) -> bool:
+        """Sleep and say True; False, after `least` waits, where `limit` seconds would pass. `message`: logged once."""
         delay = min(_MOST_DELAY, _FIRST_DELAY * 2**self._tries) * random.uniform(0.5, 1.0)
-        if time.monotonic() - self._started + delay > limit:
+        if self._tries >= least and time.monotonic() - self._started + delay > limit:
             return False
         self._tries += 1
         if self._tries == 3:
@@ -172,7 +183,21 @@ class Patience:
         return True
 
 
-class _CreateOnly(urllib3.PoolManager):
+class _Digested(urllib3.PoolManager):
+    """Adds ``Content-MD5`` to every body, which a store holds what it receives against.
+
+    The client signs the body's SHA-256, but not every store looks at that (SeaweedFS does not), and TCP's checksum lets
+    damage through.
+    """
+
+    def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> Any:  # type: ignore[override]
+        if (body := kw.get("body")) and "Content-MD5" not in kw["headers"]:
+            digest = hashlib.md5(body, usedforsecurity=False).digest()
+            kw["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
+        return super().urlopen(method, url, redirect, **kw)
+
+
+class _CreateOnly(_Digested):
     """Adds ``If-None-Match: *`` to what creates an object: a whole put, or the end of one in parts."""
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> Any:  # type: ignore[override]
@@ -186,7 +211,7 @@ def _passing(error: Exception) -> bool:
     """Whether the same request may succeed later."""
     if isinstance(error, S3Error):
         status = getattr(error.response, "status", 0)
-        return error.code in _BUSY or status == 429 or (status >= 500 and status != 501)
+        return error.code in _BUSY | _DAMAGED or status == 429 or (status >= 500 and status != 501)
     if isinstance(error, (ServerError, InvalidResponseError)):
         status = error.status_code if isinstance(error, ServerError) else error._code
         return status == 429 or (status >= 500 and status != 501)
@@ -201,7 +226,9 @@ def _tls(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     """Why a request failed, as the end of a sentence that begins with the endpoint."""
     if isinstance(error, S3Error):
-        return f"is busy ({error.code})"
+        return f"received damaged bytes ({error.code})" if error.code in _DAMAGED else f"is busy ({error.code})"
+    if isinstance(error, (ParseError, ValueError)):
+        return "answered with damaged XML"
     if isinstance(error, MinioException):
         return "is busy"
     cause: Any = getattr(error, "reason", None) or error

@@ -6,6 +6,7 @@ Whole folders are published and fetched in `components.storage.trees`, files sen
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import uuid
@@ -126,19 +127,28 @@ class Store:
         )
 
     def get_bytes(self, key: str) -> bytes | None:
-        """An object's content, None where it is absent. For small ones: it is held in memory."""
+        """An object's content, None where it is absent. For small ones: it is held in memory.
+
+        Raises:
+            UserError: where it is not what was sent.
+        """
         name = self.name(key)
 
-        def read() -> bytes:
+        def received() -> tuple[bytes, str]:
             response = self.connection.client.get_object(self.bucket, name)
             try:
-                return bytes(response.read())
+                return bytes(response.read()), transfer.digest_in(response.headers)
             finally:
                 response.close()
                 response.release_conn()
 
+        def read() -> tuple[bytes, str]:
+            data, sent = self.connection.call(self.uri_of(key), received)
+            found = hashlib.sha256(data).hexdigest()
+            return data, f"sha256 {found[:12]}…, where {sent[:12]}… was sent" if sent and found != sent else ""
+
         try:
-            return self.connection.call(self.uri_of(key), read)
+            return transfer.undamaged(self.uri_of(key), read)
         except Absent:
             return None
 

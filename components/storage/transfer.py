@@ -9,19 +9,25 @@ import os
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 from components.errors import UserError
+from components.progress import log
 from components.storage.connection import Absent
 from components.storage.manifest import sha256_file
 
 if TYPE_CHECKING:
     from components.storage.store import Store
 
+T = TypeVar("T")
+
 _BLOCK = 1 << 20
 #: Files above this size are sent in parts of it; each file under way holds two of them.
 _PART = 8 << 20
 _MOST_PARTS = 10_000
+
+#: How often an object that comes damaged is read: on its way it may be damaged once, in the store it always is.
+_READS = 3
 
 _HEADER = "x-amz-meta-sha256"
 
@@ -119,7 +125,7 @@ def fetch(
     place, name = store.uri_of(key), store.name(key)
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
 
-    def request() -> tuple[int, str, str]:
+    def received() -> tuple[int, str, str]:
         response = store.connection.client.get_object(store.bucket, name)
         digest, count = hashlib.sha256(), 0
         try:
@@ -137,16 +143,18 @@ def fetch(
             response.close()
             response.release_conn()
 
+    def read() -> tuple[None, str]:
+        count, found, stored = store.connection.call(place, received)
+        expected = sha256 or stored
+        if (size is None or count == size) and (not expected or found == expected):
+            return None, ""
+        moved(-count)
+        wanted = f"{size} bytes, " if size is not None else ""
+        return None, f"{count} bytes, sha256 {found[:12]}…, where {wanted}{expected[:12]}… were published"
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        count, found, stored = store.connection.call(place, request)
-        expected = sha256 or stored
-        if (size is not None and count != size) or (expected and found != expected):
-            wanted = f"{size} bytes, " if size is not None else ""
-            raise UserError(
-                f"{place}: damaged: {count} bytes, sha256 {found[:12]}…, where {wanted}{expected[:12]}… were "
-                "published; delete it and publish it again"
-            )
+        undamaged(place, read)
         temporary.replace(path)
     except Absent:
         raise UserError(f"{place}: not in the store; publish it again or correct the place") from None
@@ -157,6 +165,21 @@ def fetch(
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def undamaged(place: str, read: Callable[[], tuple[T, str]]) -> T:
+    """What `read` gives, read again where it also says what is wrong with it.
+
+    Raises:
+        UserError: where it is so each time.
+    """
+    for left in reversed(range(_READS)):
+        value, wrong = read()
+        if not wrong:
+            return value
+        if left:
+            log(f"{place}: came damaged ({wrong}); reading it again")
+    raise UserError(f"{place}: damaged: {wrong}; delete it and publish it again")
 
 
 class _Source:

@@ -93,7 +93,8 @@ def _share_state(trainer: Trainer, shared: Path) -> None:
     if trainer.accelerator.num_processes == 1:
         return
     if trainer.done:
-        torch.save(trainer.snapshot(publish=False, save=True).state, shared / "state.pt")
+        with (shared / "state.pt").open("wb") as file:
+            torch.save(trainer.snapshot(publish=False, save=True).state, file)
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.wait_for_everyone()
     (shared / "state.pt").unlink(missing_ok=True)

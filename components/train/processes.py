@@ -30,6 +30,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
+from components.disk import refusal
 from components.errors import Unavailable, UserError
 from components.progress import log
 from components.train.config import TrainConfig
@@ -198,9 +199,11 @@ def _work(work: Callable[[Job], None], job: Job, variables: dict[str, str], end:
         work(job)
     except (UserError, Unavailable, SystemExit) as error:
         said = error
-    except Exception:
-        traceback.print_exc()
-        said = SystemExit(1)
+    except Exception as error:
+        said = refusal(error)
+        if said is None:
+            traceback.print_exc()
+            said = SystemExit(1)
     end.send_bytes(pickle.dumps(said))
     if said is not None:
         signal.pause()

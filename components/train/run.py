@@ -135,7 +135,9 @@ class Run:
         refs = [dataclasses.asdict(ref) for ref in self.kept]
         value = {"trainer": snapshot.state, "history": history, "refs": refs}
         with tempfile.TemporaryDirectory(prefix="state-") as temporary:
-            torch.save(value, Path(temporary) / "state.pt")
+            # Through a file of ours: torch's own says of a full disk only that something is too short.
+            with (Path(temporary) / "state.pt").open("wb") as file:
+                torch.save(value, file)
             try:
                 persistently(lambda: tree.put_tree(Path(temporary), {"step": "train", "done": snapshot.step}))
             except UserError:

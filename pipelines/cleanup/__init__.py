@@ -6,6 +6,7 @@ roots.py      what is reachable: versions that stay, what they refer to, what is
 groups.py     objects that go or stay, by the reason why
 plan.py       what goes and what stays, and why: a function of contents and policy
 runs.py       the same for one training run
+uploads.py    files sent in parts whose sender was killed
 sweep.py      deleting it, references before contents
 command.py    the ``gc`` command
 """

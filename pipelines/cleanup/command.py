@@ -15,6 +15,7 @@ from pipelines.table import columns
 
 if TYPE_CHECKING:
     from components.storage import ObjectInfo, Store
+    from components.storage.parts import Upload
     from pipelines.cleanup.contents import Contents, Item
     from pipelines.cleanup.groups import Group, Plan
 
@@ -50,22 +51,29 @@ def add_parser(commands: Any) -> None:
 def gc(flags: argparse.Namespace) -> int:
     """Do what the flags ask for and say what was done."""
     from components.leases import cleaning
+    from components.storage.parts import give_up
     from pipelines.cleanup.plan import make
     from pipelines.cleanup.sweep import sweep
 
     policy = _policy(flags)
     with stores.opened(flags, "a run makes one") as store:
         if flags.dry_run:
-            plan = make(_contents(store, time.time()), policy)
-            _say(plan, dry=True)
+            contents = _contents(store, time.time())
+            _say(make(contents, policy), dry=True)
+            _say_uploads(_left_over(store, contents, policy), dry=True)
             return 0
         with cleaning(store) as mark:
-            plan = make(_contents(store, mark.now()), policy)
+            contents = _contents(store, mark.now())
+            plan, uploads = make(contents, policy), _left_over(store, contents, policy)
             _say(plan, dry=False)
+            _say_uploads(uploads, dry=False)
             if plan.new_generation:
                 # Before anything goes: from here on nobody is answered from the cache with what is going.
                 print(f"generation  {store.next_generation()}", flush=True)
             freed = sweep(plan, store.delete, mark.check)
+            for upload in uploads:
+                mark.check()
+                give_up(store, upload)
     print(f"deleted {sum(len(group.items) for group in plan.goes)} objects, {size(freed)} ({freed} bytes)", flush=True)
     return 0
 
@@ -92,6 +100,26 @@ def _contents(store: Store, now: float) -> Contents:
 
     held = read_leases(_items(store.list(f"{PREFIX}/")), store.get_bytes, now)
     return read(store.uri, _items(store.list()), store.get_bytes, now, held)
+
+
+def _left_over(store: Store, contents: Contents, policy: Policy) -> list[Upload]:
+    """Uploads to give up; none where the store does not tell, or not to whoever cleans up."""
+    from components.progress import log
+    from components.storage.connection import Unsupported
+    from components.storage.parts import unfinished
+    from pipelines.cleanup.uploads import left_over
+
+    try:
+        return left_over(unfinished(store), contents, policy)
+    except (UserError, Unsupported) as error:
+        log(f"uploads in parts that were never finished are not looked for: {error}")
+        return []
+
+
+def _say_uploads(uploads: list[Upload], dry: bool) -> None:
+    if uploads:
+        print(f"{'would be given up' if dry else 'given up'}: {len(uploads)} uploads in parts, never finished")
+        print("\n".join(f"  {line}" for line in columns([(u.key, f"begun {u.begun:%Y-%m-%d %H:%M}") for u in uploads])))
 
 
 def _items(listing: Iterable[ObjectInfo]) -> list[Item]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -142,6 +141,16 @@ def test_errors_become_exit_statuses_without_output(
     assert not (tmp_path / "out" / "executor_output.json").exists()
 
 
+def test_an_output_that_cannot_be_written_is_a_users_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "words").write_text("hello")
+    (tmp_path / "file").write_text("")
+    arguments = ["--name", "n", "--words", f"{tmp_path}/words", "--page", f"{tmp_path}/page"]
+    assert runtime.main("shout", shout, [*arguments, "--louder", f"{tmp_path}/file/louder"]) == 2
+    assert capsys.readouterr().err == (f"error: shout: {tmp_path}/file/louder: Not a directory; give another place\n")
+
+
 def test_nan_metadata_is_a_defect_of_the_step(tmp_path: Path) -> None:
     def broken(page: OutputPath) -> Result:
         page.write_text("x")
@@ -207,7 +216,8 @@ def test_yaml_that_is_no_mapping_is_a_users_mistake(tmp_path: Path, text: str) -
         runtime.read_yaml(path)
 
 
-def test_sigterm_ends_a_step_by_an_exception_so_that_it_cleans_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_step_that_is_asked_to_end_cleans_up_and_says_so_by_its_status(tmp_path: Path, number: int) -> None:
     code = (
         "import sys, time, pathlib\n"
         "from components import runtime\n"
@@ -220,12 +230,14 @@ def test_sigterm_ends_a_step_by_an_exception_so_that_it_cleans_up(tmp_path: Path
         "sys.exit(runtime.main('wait', wait, ['--page', sys.argv[1]]))\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "page")], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+        [sys.executable, "-c", code, str(tmp_path / "page")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     started = time.monotonic()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 143
+    process.send_signal(number)
+    assert process.wait(timeout=10) == 128 + number
     assert time.monotonic() - started < 5
     assert (tmp_path / "page").read_text() == "cleaned"
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()

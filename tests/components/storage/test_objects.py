@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from components.errors import Unavailable, UserError
-from components.storage import Store, connection
+from components.storage import Store, access, connection
 from pipelines.embedded_store import EmbeddedStore
+from tests.components.storage.conftest import Over
 
 pytestmark = pytest.mark.integration
 
@@ -149,37 +150,90 @@ def test_threads_agree_on_a_new_generation(place: Store) -> None:
     assert len(set(seen)) == 1
 
 
-@pytest.mark.parametrize("fault", ["drop", "busy"])
-def test_a_store_that_fails_twice_is_asked_a_third_time(over: Callable[[str, int], Store], fault: str) -> None:
+@pytest.mark.parametrize("fault", ["reset", "busy"])
+def test_a_store_that_fails_twice_is_asked_a_third_time(over: Over, fault: str) -> None:
     store = over(fault, 2)
     store.put_bytes("k", b"1")
     assert store.get_bytes("k") == b"1"
 
 
-def test_a_listing_goes_on_where_it_broke_off(over: Callable[[str, int], Store], place: Store) -> None:
+def test_a_listing_goes_on_where_it_broke_off(over: Over, place: Store) -> None:
     place.put_bytes("a", b"")
     assert [info.key for info in over("busy", 2).list()] == ["a"]
 
 
-def test_an_upload_and_a_download_that_break_off_are_done_again(
-    over: Callable[[str, int], Store], place: Store, tmp_path: Path
-) -> None:
+def test_a_listing_that_comes_damaged_is_asked_for_again(over: Over, place: Store) -> None:
+    place.put_bytes("a", b"")
+    assert [info.key for info in over("flip answer", 1, where=0.0).list()] == ["a"]
+    store = over("flip answer", 3, at=1, where=0.0)
+    assert store.get_bytes("a") == b""
+    assert [info.key for info in store.list()] == ["a"]
+
+
+def test_an_upload_and_a_download_that_break_off_are_done_again(over: Over, place: Store, tmp_path: Path) -> None:
     data = bytes(range(256)) * 4000
     (tmp_path / "f").write_bytes(data)
-    over("drop", 1).upload_file("f", tmp_path / "f")
-    over("cut", 1).download_file("f", tmp_path / "g")
+    over("reset", 1).upload_file("f", tmp_path / "f")
+    over("truncate", 1, where=0.15).download_file("f", tmp_path / "g")
     assert (tmp_path / "g").read_bytes() == data
 
 
-def test_a_store_that_stays_busy_is_unavailable(
-    over: Callable[[str, int], Store], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("element", "bit"), [(b"<LastModified>", 6), (b"<Size>", 6), (b"<Key>", 7)])
+def test_a_time_number_or_letter_that_is_damaged_on_its_way_is_asked_for_again(
+    over: Over, place: Store, element: bytes, bit: int
 ) -> None:
+    place.put_bytes("a", b"1")
+    store = over("flip answer", 1, at=1, after=element, where=0.0, bit=bit)
+    assert store.get_bytes("a") == b"1"
+    [found] = store.list()
+    assert (found.key, found.bytes) == ("a", 1)
+
+
+def test_what_is_damaged_on_its_way_to_the_store_is_sent_again(over: Over, place: Store, tmp_path: Path) -> None:
+    (tmp_path / "parts").write_bytes(os.urandom(9 << 20))
+    store = over("flip request", 1)
+    store.put_bytes("put", b"1" * 100)
+    assert place.get_bytes("put") == b"1" * 100
+    assert over("flip request", 1).create_bytes("created", b"2" * 100)
+    assert place.get_bytes("created") == b"2" * 100
+    over("flip request", 1, at=1).upload_file("parts", tmp_path / "parts")
+    place.download_file("parts", tmp_path / "back")
+
+
+def test_what_is_damaged_on_its_way_here_is_read_again(over: Over, place: Store, tmp_path: Path) -> None:
+    place.put_bytes("k", b"1" * 100)
+    assert over("flip answer", 2).get_bytes("k") == b"1" * 100
+    over("flip answer", 2).download_file("k", tmp_path / "k")
+    assert (tmp_path / "k").read_bytes() == b"1" * 100
+
+
+def test_what_stays_damaged_is_named(over: Over, place: Store, tmp_path: Path) -> None:
+    place.put_bytes("k", b"1" * 100)
+    store = over("flip answer", 1000)
+    for read in (lambda: store.get_bytes("k"), lambda: store.download_file("k", tmp_path / "k")):
+        with pytest.raises(UserError, match=f"{place.uri}/k: damaged: .* publish it again"):
+            read()
+    assert not (tmp_path / "k").exists()
+
+
+def test_a_store_that_stays_busy_is_unavailable(over: Over, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "PATIENCE", 1.0)
     with pytest.raises(Unavailable, match="is busy .SlowDown.; check that the object store runs"):
         over("busy", 1000).get_bytes("k")
 
 
-def test_a_web_page_is_not_a_store(over: Callable[[str, int], Store]) -> None:
+def test_an_answer_that_does_not_come_is_asked_for_again_though_it_has_taken_all_the_time(
+    over: Over, place: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(connection, "PATIENCE", 1.0)
+    place.put_bytes("k", b"1")
+    store = over("stall", 1, at=1, seconds=1.5)
+    assert store.get_bytes("k") == b"1"
+    assert store.get_bytes("k") == b"1"
+
+
+def test_a_web_page_is_not_a_store(over: Over) -> None:
     with pytest.raises(UserError, match="does not speak S3; check STORE_ENDPOINT_URL"):
         list(over("page", 1000).list())
 

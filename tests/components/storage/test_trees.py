@@ -16,6 +16,7 @@ import pytest
 from components.errors import UserError
 from components.storage import Entry, Manifest, Store, digest_of, sha256_file, transfer
 from pipelines.embedded_store import EmbeddedStore
+from tests.components.storage.conftest import Over
 
 pytestmark = pytest.mark.integration
 
@@ -333,10 +334,10 @@ def test_a_file_that_changes_meanwhile_is_not_published(
     assert list(place.list()) == []
 
 
-def test_trees_cross_a_line_that_fails(over: Callable[[str, int], Store], place: Store, tmp_path: Path) -> None:
+def test_trees_cross_a_line_that_fails(over: Over, place: Store, tmp_path: Path) -> None:
     files = {f"{n}.bin": os.urandom(200_000) for n in range(6)}
-    over("drop", 3).put_tree(write(tmp_path / "a", files))
-    over("cut", 3).get_tree(tmp_path / "b")
+    over("reset", 3).put_tree(write(tmp_path / "a", files))
+    over("truncate", 3).get_tree(tmp_path / "b")
     over("busy", 3).get_tree(tmp_path / "c")
     assert content(tmp_path / "b") == content(tmp_path / "c") == files
 

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from components.artifacts import CheckpointIndex, read_json
+from components.disk import refusal
 from components.errors import Unavailable, UserError
 from components.storage import Store, connection
 from components.train import loop, uploads
 from components.train.config import TrainConfig
+from components.train.run import Run
+from components.train.snapshot import Snapshot, packed
 from components.train.step import train
 from components.train.uploads import Uploads, persistently
 from pipelines.embedded_store import EmbeddedStore
@@ -129,3 +133,12 @@ def test_a_store_that_goes_away_in_the_middle_costs_time_and_no_checkpoint(
     finally:
         back[0].join()
         server.__exit__(None, None, None)
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("small_files")
+def test_a_state_that_does_not_fit_the_disk_is_told_as_that(store: Store) -> None:
+    snapshot = Snapshot(1, 2, None, packed({"weights": torch.zeros(300_000)}))
+    with pytest.raises(RuntimeError) as caught:
+        Run(store.at("test-full-disk"), "f" * 16).save(snapshot, {})
+    assert "cannot be written (File too large)" in str(refusal(caught.value))

@@ -21,6 +21,7 @@ from components.artifacts import CheckpointIndex, CheckpointRef
 from components.leases import held, run_scope
 from components.models import catalog
 from components.storage import Store
+from components.storage.parts import unfinished
 from pipelines.__main__ import main
 from tests.components.models.examples import publish_model
 from tests.conftest import ROOT
@@ -175,6 +176,25 @@ def test_a_run_under_way_is_left_alone_whatever_the_flags(
     said = done(capsys, gc(home, *NOW))
     assert "nothing published" in said
     assert not [key for key in there(home) if key.startswith("train/")]
+
+
+def test_parts_of_a_file_whose_sender_was_killed_are_given_up_unless_a_step_may_be_at_it(
+    home: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, name = home.connection.client, home.name("models/boards/weights.safetensors")
+    # What is left of `upload_file` when its process is killed after the first part.
+    upload = client._create_multipart_upload(home.bucket, name, {})
+    client._upload_part(home.bucket, name, b"w" * (5 << 20), {}, upload, 1)
+    assert [found.key for found in unfinished(home)] == ["models/boards/weights.safetensors"]
+    assert list(unfinished(home.at("models/other"))) == []
+
+    assert "given up" not in done(capsys, gc(home))
+    with held(home, run_scope("a" * 16), "convert"):
+        assert "given up" not in done(capsys, gc(home, *NOW))
+    assert "would be given up: 1 uploads in parts" in done(capsys, gc(home, "--dry-run", *NOW))
+    assert list(unfinished(home))
+    assert re.search("given up: 1 .*\n  models/boards/weights.safetensors  begun ", done(capsys, gc(home, *NOW)))
+    assert list(unfinished(home)) == []
 
 
 def test_killed_anywhere_the_next_one_finishes(home: Store, folder: Path, tmp_path: Path) -> None:
