@@ -6,10 +6,33 @@
     └── Unavailable         75   something outside did not answer: try again later
 
 Everything else is a defect of ours and ends in a traceback (status 1). A message says what was
-wrong, where, and what to do about it; it never contains a credential.
+wrong, where, and what to do about it; it never contains a credential: of a URL, the user's name, the
+password and the values that sign or open it are left out of whatever is raised.
 """
 
 from __future__ import annotations
+
+import re
+
+#: What a URL may carry that must not be repeated, with what stays of it. A password may hold anything, and ends at the
+#: last ``@``; a name alone is SSH's way to say who asks, and elsewhere most often a token.
+_SECRETS = (
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@]*:[^\s]*@"), r"\1…@"),
+    (re.compile(r"(?i)\b((?!(?:[a-z0-9]+\+)*ssh:)[a-z][a-z0-9+.-]*://)[^\s/@]+@"), r"\1…@"),
+    (re.compile(r"(?i)([?&][\w-]*(?:token|secret|password|signature|credential|key)[\w-]*=)[^\s&'\"]+"), r"\1…"),
+)
+
+
+def without_credentials(text: str) -> str:
+    """`text` with what opens the URLs in it left out."""
+    for pattern, kept in _SECRETS:
+        text = pattern.sub(kept, text)
+    return text
+
+
+def holds_credentials(text: str) -> bool:
+    """Whether a URL in `text` carries a user's name, a password, a token or a signature."""
+    return without_credentials(text) != text
 
 
 class UserError(Exception):
@@ -20,8 +43,8 @@ class UserError(Exception):
     def __init__(self, *problems: str) -> None:
         if not problems:
             raise ValueError("a UserError needs at least one problem")
-        super().__init__(*problems)
-        self.problems: tuple[str, ...] = problems
+        self.problems: tuple[str, ...] = tuple(map(without_credentials, problems))
+        super().__init__(*self.problems)
 
     def __str__(self) -> str:
         if len(self.problems) == 1:
@@ -37,3 +60,6 @@ class Unavailable(Exception):
     """A service that this process needs did not answer; the same command may work later."""
 
     status = 75
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(without_credentials(problem))

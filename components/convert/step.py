@@ -10,7 +10,15 @@ import re
 import tempfile
 from pathlib import Path
 
-from components.artifacts import CheckpointIndex, CheckpointRef, Decision, PublishedModel, read_json, write_json
+from components.artifacts import (
+    CheckpointIndex,
+    CheckpointRef,
+    Decision,
+    PublishedModel,
+    checked,
+    read_json,
+    write_json,
+)
 from components.checkpoints import fetch_checkpoint
 from components.convert import card, publish, verify, writer
 from components.convert.architecture import recognise
@@ -103,11 +111,8 @@ def convert(config: ConvertConfig, best: InputPath, model_name: str, store: str,
 
 
 def _chosen(decision: Decision, path: Path) -> tuple[CheckpointIndex, CheckpointRef]:
-    try:
-        index = CheckpointIndex(**decision.index)
-        refs = index.refs()
-    except TypeError as error:
-        raise UserError(f"{path}: index: not a checkpoint index ({error}); run select_best again") from None
+    index = checked(decision.index, CheckpointIndex, f"{path}: index")
+    refs = index.refs()
     for ref in refs:
         if ref.step == decision.step:
             return index, ref

@@ -67,8 +67,12 @@ class Connection:
     def endpoint(self) -> str:
         return self._access.endpoint
 
-    def call(self, place: str, request: Callable[[], T]) -> T:
+    def call(self, place: str, request: Callable[[], T], needs: str) -> T:
         """What `request` returns; it may run more than once. `place` leads every message.
+
+        Args:
+            needs: the permissions that the request takes, as S3's policies name them; for the message that one is
+                missing.
 
         Raises:
             Absent, Exists, Unsupported: as the store says of the request.
@@ -81,7 +85,7 @@ class Connection:
                 result = request()
             except FAILURES as error:
                 if not self.again(place, error, patience):
-                    raise self.explained(place, error) from error
+                    raise self.explained(place, error, needs) from error
             else:
                 self._answered.set()
                 return result
@@ -100,8 +104,8 @@ class Connection:
         limit = PATIENCE if self._answered.is_set() else FIRST_PATIENCE
         return patience.wait(limit, f"{place}: {self.endpoint} {_reason(error)}; trying again for {limit:.0f} s")
 
-    def explained(self, place: str, error: Exception) -> Exception:
-        """What to raise for `error`: `call` says which."""
+    def explained(self, place: str, error: Exception, needs: str) -> Exception:
+        """What to raise for `error`: `call` says which, and what `needs` is."""
         access = self._access
         if isinstance(error, S3Error):
             code, status = error.code or "", getattr(error.response, "status", 0)
@@ -128,8 +132,8 @@ class Connection:
                 )
             if status in (401, 403):
                 return UserError(
-                    f"{place}: {access.endpoint} denies access ({code}); check {access.credentials_from}, "
-                    "and that they may list, read, write and delete there"
+                    f"{place}: {access.endpoint} denies access ({code}); check {access.credentials_from}, and that "
+                    f"they have the permission {needs} there"
                 )
             if not _passing(error):
                 return UserError(f"{place}: {access.endpoint} refuses the request ({code}: {error.message})")

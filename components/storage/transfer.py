@@ -92,7 +92,7 @@ def send(
                 raise
             return (result.etag or "").strip('"'), source.digest.hexdigest()
 
-    etag, sent = connection.call(store.uri_of(key), request)
+    etag, sent = connection.call(store.uri_of(key), request, "s3:PutObject")
     if sent != expected:
         store.delete([key])
         raise changed
@@ -139,7 +139,7 @@ def fetch(
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        count, found, stored = store.connection.call(place, request)
+        count, found, stored = store.connection.call(place, request, "s3:GetObject")
         expected = sha256 or stored
         if (size is not None and count != size) or (expected and found != expected):
             wanted = f"{size} bytes, " if size is not None else ""

@@ -26,6 +26,12 @@ def split_uri(uri: str) -> tuple[str, str, str]:
     if not separator or scheme not in SCHEMES:
         raise UserError(f"{uri!r}: not a place in an object store; write s3://bucket/prefix")
     bucket, _, prefix = rest.partition("/")
+    if ":" in bucket or "@" in bucket:
+        # Not repeated: what stands before the bucket is a key and its secret.
+        raise UserError(
+            f"{scheme}://…: holds credentials, or is no bucket's name; write {scheme}://bucket/prefix, and give the "
+            "credentials in STORE_ACCESS_KEY_ID and STORE_SECRET_ACCESS_KEY"
+        )
     if not _BUCKET.fullmatch(bucket):
         raise UserError(
             f"{uri!r}: {bucket!r} cannot be a bucket's name; write {scheme}://bucket/prefix with 3 to 63 "

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from components import adapters
-from components.artifacts import CheckpointIndex, CheckpointRef
+from components.artifacts import CheckpointIndex, CheckpointRef, from_json
 from components.base_model import layout
 from components.checkpoints import step_name
 from components.errors import UserError
@@ -86,7 +86,8 @@ class Run:
     def index(self) -> CheckpointIndex | None:
         """The index of the attempt that ended first; None before one has."""
         data = self.store.get_bytes("index.json")
-        return None if data is None else CheckpointIndex(**json.loads(data))
+        place = self.store.uri_of("index.json")
+        return None if data is None else from_json(data, CheckpointIndex, place)
 
     def finished(self) -> CheckpointIndex | None:
         """The run's index, with every checkpoint still there."""
