@@ -74,3 +74,15 @@ def checked_key(key: str) -> str:
     if problem := key_problem(key):
         raise ValueError(f"key {key!r} {problem}")
     return key
+
+
+def key_part(text: str, what: str) -> str:
+    """`text`, which a user gave, as one part of a key; `what` names it.
+
+    Raises:
+        UserError: where it cannot be one.
+    """
+    problem = "holds a slash" if "/" in text else key_problem(text)
+    if problem:
+        raise UserError(f"{what}: {text!r} {problem}; give what snapshot gives, or letters, digits, dots and dashes")
+    return text

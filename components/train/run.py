@@ -31,6 +31,7 @@ from components.checkpoints import step_name
 from components.errors import UserError
 from components.progress import log
 from components.storage import MANIFEST, Store, digest_of
+from components.storage.uri import key_part
 from components.train import lora
 from components.train.config import TrainConfig
 from components.train.history import History
@@ -211,7 +212,7 @@ def _fetched(tree: Store) -> dict[str, Any] | None:
 
 def base_tree(store: Store, revision: str) -> Store:
     """Where the base model of a revision lies in the store, once train has put it there."""
-    return store.at("base-models", revision[:16])
+    return store.at("base-models", key_part(revision[:16], "base_revision"))
 
 
 def publish_base(folder: Path, base_model: str, revision: str, store: Store) -> str:

@@ -269,7 +269,11 @@ YOLO: dict[str, tuple[Callable[[Path], None], str, str]] = {
         "data.yaml",
         "the name of class 0 is False, which is no text; write it in quotes",
     ),
-    "names without end": (yolo("0 0.5 0.5 0.2 0.2", data__yaml=LAUGHS), "data.yaml", "the name of class 0 is [["),
+    "names without end": (
+        yolo("0 0.5 0.5 0.2 0.2", data__yaml=LAUGHS),
+        "data.yaml",
+        "stands for more than 100,000 values",
+    ),
     "a class between names": (
         yolo("1 0.5 0.5 0.2 0.2", data__yaml=None, classes__txt="dent\n\nscratch\n"),
         f"{TXT}:1",
