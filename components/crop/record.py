@@ -27,13 +27,8 @@ class Record:
 
     def __init__(self, store: str, revision: str, config: CropConfig) -> None:
         settings = digest_of(config.model_dump(mode="json"))
-        self._store = (
-            Store.from_env(store).at(
-                "crop", key_part(f"{revision[:16] or 'unknown'}-{settings[:8]}", "dataset_revision")
-            )
-            if store
-            else None
-        )
+        name = key_part(f"{revision[:16] or 'unknown'}-{settings[:8]}", "dataset_revision")
+        self._store = Store.from_env(store).at("crop", name) if store else None
 
     def keep(self, page: str, quality: Quality) -> None:
         """Store the page (HTML) and ``quality.json``, and print the page's address."""
