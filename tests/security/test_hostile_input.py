@@ -1,0 +1,107 @@
+"""Whatever comes from outside, it ends in a value or in an error for the user: no traceback, no hang, none outside."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from components.errors import Unavailable, UserError
+from tests.security.fuzz.targets import HEAVY, TARGETS, seeds_of
+
+ALL = TARGETS | HEAVY
+#: What stands where a number or a word stood, or anything.
+ODD = st.sampled_from(
+    [
+        *(
+            b"NaN",
+            b"null",
+            b"-1",
+            b"1e999",
+            b"{}",
+            b"[]",
+            b'"x"',
+            b"\0",
+            b"\xff",
+            b"..",
+            b"../../x",
+            b"true",
+            b"<",
+            b",",
+            b"\n",
+        ),
+        *(
+            b"9" * 400,
+            b"9" * 5000,
+            b"0x" + b"f" * 5000,
+            b"2026-99-99",
+            b"!!timestamp x",
+            b"!!int ''",
+            b"&a [*a]",
+            b"*a",
+        ),
+        *(b'"\\ud800"', b'"\\u0000"', "é".encode(), b"[" * 2000, b"\x00" * 64, b"{'a': " * 500),
+    ]
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn, name: str) -> bytes:
+    """A good input with a few bytes removed, repeated or replaced; rarely bytes of no kind."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(st.binary(max_size=200))
+    data = bytearray(draw(st.sampled_from(seeds_of(name))))
+    for _ in range(draw(st.integers(1, 4))):
+        words = [match.span() for match in re.finditer(rb"[\w.-]+", bytes(data))]
+        if words and draw(st.booleans()):
+            start, end = draw(st.sampled_from(words))
+        else:
+            start = draw(st.integers(0, len(data)))
+            end = min(len(data), start + draw(st.integers(0, 12)))
+        data[start:end] = draw(st.one_of(ODD, st.binary(max_size=4), st.just(bytes(data[start:end]) * 2)))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_bytes_from_outside_end_in_a_value_or_in_an_error_for_the_user(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    above = tmp_path_factory.mktemp("outside")
+    folder = above / "a" / "b"
+    folder.mkdir(parents=True)
+
+    @settings(
+        max_examples=60,
+        deadline=timedelta(seconds=20),
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(mutated(name))
+    def holds(data: bytes) -> None:
+        try:
+            ALL[name].read(data, folder)
+        except (UserError, Unavailable) as error:
+            said.append(len(str(error)))
+
+    said: list[int] = []
+    holds()
+    assert all(0 < length < 20_000 for length in said)
+    assert [*above.iterdir(), *(above / "a").iterdir()] == [above / "a", folder]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_good_bytes_are_read(name: str, tmp_path: Path) -> None:
+    """Else the test above would show nothing."""
+    for number, data in enumerate(seeds_of(name)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if ALL[name].ends:
+            with pytest.raises(UserError, match=ALL[name].ends):
+                ALL[name].read(data, folder)
+        else:
+            ALL[name].read(data, folder)
