@@ -6,128 +6,21 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from components import runtime
-from components.__main__ import load
-from components.convert.config import ConvertConfig
-from components.crop.config import CropConfig
 from components.errors import UserError
-from components.evaluate.config import EvaluateConfig
 from components.models import catalog
 from components.runtime import Result
-from components.select_best.config import SelectBestConfig
-from components.snapshot.config import SnapshotConfig
 from components.storage import Store
-from components.train.config import TrainConfig
-from components.versions import push
 from pipelines.cleanup import command as cleanup
-from pipelines.quickstart.samples import write_samples
-from tests.security.identities import NAMES, OWNER, POLICIES, Identities, served
+from tests.security.chain import HOME, Chain
+from tests.security.identities import NAMES, OWNER, POLICIES
 
 pytestmark = pytest.mark.integration
-
-HOME = "s3://defect-diffusion"
-BOARDS = f"{HOME}/datasets/boards"
-STEPS = ("snapshot", "crop", "train", "evaluate", "select_best", "convert")
-
-
-@pytest.fixture(scope="module")
-def identities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Identities]:
-    with served(tmp_path_factory.mktemp("identities")) as found:
-        yield found
-
-
-class Chain:
-    """The steps on one small data set, each fed by the one before it; what they write lies in `out`."""
-
-    def __init__(self, identities: Identities, out: Path) -> None:
-        self.identities, self.out = identities, out
-
-    def call(self, step: str, out: Path | None = None) -> Result | None:
-        """Run `step` as this process's identity."""
-        made, out = self.out, out or self.out
-        arguments: dict[str, dict[str, Any]] = {
-            "snapshot": {
-                "config": SnapshotConfig(),
-                "crop_settings": CropConfig(resolution=64),
-                "dataset": BOARDS,
-                "base_model": f"{HOME}/base-models/tiny",
-                "model_name": "boards",
-            },
-            "crop": {
-                "config": CropConfig(
-                    resolution=64,
-                    classes=["pin-hole", "open"],
-                    reference_fraction=0.5,
-                    max_train_per_class=4,
-                    max_reference_per_class=4,
-                ),
-                "dataset": BOARDS,
-                "dataset_revision": "",
-                "crops": out / "crops",
-                "report": out / "crops.html",
-            },
-            "train": {
-                "config": TrainConfig(
-                    max_train_steps=1,
-                    checkpointing_steps=1,
-                    lr_warmup_steps=0,
-                    train_batch_size=2,
-                    augment="none",
-                    num_threads=1,
-                ),
-                "crops": made / "crops",
-                "base_model": f"{HOME}/base-models/tiny",
-                "base_revision": "tiny",
-                "generation": "",
-                "checkpoints": out / "checkpoints",
-                "metrics": out / "training",
-                "report": out / "training.html",
-            },
-            "evaluate": {
-                "config": EvaluateConfig(images_per_class=4, num_inference_steps=2, num_threads=1),
-                "crops": made / "crops",
-                "checkpoints": made / "checkpoints",
-                "metrics": out / "metrics",
-                "report": out / "report.html",
-                "model_name": "boards",
-            },
-            "select_best": {
-                "config": SelectBestConfig(),
-                "metrics": made / "metrics",
-                "checkpoints": made / "checkpoints",
-                "best": out / "best",
-                "decision": out / "decision.html",
-            },
-            "convert": {
-                # Described otherwise, it is another version, which has to be published.
-                "config": ConvertConfig(title=out.name),
-                "best": made / "best",
-                "model_name": "boards",
-                "model": out / "model",
-            },
-        }
-        return load(step)(**arguments[step], store=HOME)
-
-
-@pytest.fixture(scope="module")
-def chain(identities: Identities, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """Every step has run, each with its own identity: that it could is what the fixture shows."""
-    boards = tmp_path_factory.mktemp("boards")
-    write_samples(boards, images=14, size=320, seed=1)
-    with identities.acting("push"):
-        push.push(Store.from_env(BOARDS), boards, {})
-        Store.from_env(f"{HOME}/base-models/tiny").put_tree(tiny_base)
-    made = Chain(identities, tmp_path_factory.mktemp("chain"))
-    for step in STEPS:
-        with identities.acting(step):
-            made.call(step)
-    return made
 
 
 def test_every_step_does_its_work_with_the_rights_of_its_policy(chain: Chain) -> None:

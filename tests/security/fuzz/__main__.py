@@ -7,6 +7,7 @@ branch for the first time: a place in the sources that raises an error for the u
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 import tempfile
@@ -51,6 +52,11 @@ def main(name: str, seconds: str = "60", corpus: str = "") -> None:
     home.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(targets.seeds_of(name)):
         (home / f"seed-{number}").write_bytes(seed)
+    # What a target imports when it is first called is to be instrumented, too.
+    with atheris.instrument_imports(include=["components", "pipelines"]), tempfile.TemporaryDirectory() as folder:
+        for seed in targets.seeds_of(name):
+            with contextlib.suppress(UserError):
+                target.read(seed, Path(folder))
     branches, inputs = Branches(name), itertools.count(1)
     with tempfile.TemporaryDirectory(prefix="fuzzed-") as folder:
 
