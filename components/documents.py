@@ -15,6 +15,8 @@ import yaml
 
 #: As many values as a YAML document may hold, each reference counted as all that it repeats.
 MOST_VALUES = 100_000
+#: Characters of a YAML document: PyYAML reads about 60,000 of them in a second.
+LONGEST = 1 << 20
 #: Beyond any setting; Python refuses to write out integers of some thousand digits.
 _MOST_BITS = 1024
 
@@ -39,8 +41,10 @@ def parse_yaml(text: str) -> Any:
 
     Raises:
         ValueError: for anything else, with the line where that is known; for a value that refers to itself, and for a
-            document of more than `MOST_VALUES` values.
+            document of more than `MOST_VALUES` values or `LONGEST` characters.
     """
+    if len(text) > LONGEST:
+        raise ValueError(f"longer than {LONGEST:,} characters")
     try:
         loader = _Loader(text)
         try:

@@ -45,7 +45,7 @@ InputPath = Annotated[Path, "input"]
 OutputPath = Annotated[Path, "output"]
 
 #: A file of settings has a few kilobytes; what is larger is another file, or a device without end.
-_LARGEST_SETTINGS = 1 << 20
+_LARGEST_SETTINGS = 256 << 10
 
 
 @dataclass(frozen=True)

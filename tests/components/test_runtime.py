@@ -228,3 +228,21 @@ def test_sigterm_ends_a_step_by_an_exception_so_that_it_cleans_up(tmp_path: Path
     assert process.wait(timeout=10) == 143
     assert time.monotonic() - started < 5
     assert (tmp_path / "page").read_text() == "cleaned"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"config": [1]}, "is no mapping"),
+        ({"config": "text"}, "is no mapping"),
+        ({"name": {"a": 1}}, "parameter name: .* is no str"),
+        ({"name": None}, "parameter name: None is no str"),
+        ({"name": "https://user:secret@host"}, "parameter name: holds a user name"),
+    ],
+)
+def test_a_value_of_another_kind_is_the_users_mistake(tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    value = executor_input(tmp_path)
+    value["inputs"]["parameterValues"] |= given
+    with pytest.raises(UserError, match=message):
+        runtime._run_executor_input("shout", shout, json.dumps(value))
+    assert not (tmp_path / "louder").exists()

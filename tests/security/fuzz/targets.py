@@ -357,3 +357,7 @@ HEAVY: dict[str, Target] = {
 def seeds_of(name: str) -> list[bytes]:
     """The good inputs of a target."""
     return (TARGETS | HEAVY)[name].seeds()
+
+
+if __name__ == "__main__":
+    print(*TARGETS, *HEAVY)
