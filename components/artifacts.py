@@ -88,12 +88,12 @@ def checked(content: Any, kind: type[T], place: str) -> T:
 
 def _validated(content: Any, kind: type[T]) -> T:
     # By way of JSON, whose lists may be tuples and whose objects may be dataclasses where types are strict.
-    made: T = _adapter(kind).validate_json(json.dumps(content, allow_nan=False), strict=True)
+    made: T = _adapter(kind).validate_json(json.dumps(content, allow_nan=False), strict=True)  # type: ignore[arg-type]
     return made
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def _adapter(kind: type) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

@@ -10,6 +10,7 @@ import importlib.metadata
 import re
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from tests.conftest import ROOT
 
@@ -31,7 +32,7 @@ def locked() -> dict[str, str]:
 
 def licence_of(name: str) -> str:
     """What an installed distribution says; empty where that is nothing."""
-    metadata = importlib.metadata.metadata(name)
+    metadata: Any = importlib.metadata.metadata(name)
     classified = [c.rpartition(" :: ")[2] for c in metadata.get_all("Classifier") or [] if c.startswith("License ::")]
     said = metadata.get("License-Expression") or ", ".join(classified) or metadata.get("License") or ""
     return ELSEWHERE.get(name, "") if said in ("", "UNKNOWN") else said.splitlines()[0]

@@ -59,7 +59,8 @@ def mutated(draw: st.DrawFn, name: str) -> bytes:
     data = bytearray(draw(st.sampled_from(seeds_of(name))))
     for _ in range(draw(st.integers(1, 4))):
         words = [match.span() for match in re.finditer(rb"[\w.-]+", bytes(data))]
-        if words and draw(st.booleans()):
+        at_a_word: bool = draw(st.booleans())
+        if words and at_a_word:
             start, end = draw(st.sampled_from(words))
         else:
             start = draw(st.integers(0, len(data)))

@@ -7,6 +7,7 @@ import argparse
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -94,9 +95,9 @@ def test_nobody_writes_or_deletes_what_is_not_theirs(chain: Chain, name: str) ->
     try:
         store = Store.from_env(HOME, chain.identities.environ(name))
         for key, writers in WRITERS.items():
-            assert _may(lambda key=key: store.put_bytes(key, b"x"), "s3:PutObject") == (name in writers), key
+            assert _may(partial(store.put_bytes, key, b"x"), "s3:PutObject") == (name in writers), key
         for key, deleters in DELETERS.items():
-            assert _may(lambda key=key: store.delete([key]), "s3:DeleteObject") == (name in deleters), key
+            assert _may(partial(store.delete, [key]), "s3:DeleteObject") == (name in deleters), key
     finally:
         for key, data in kept.items():
             owner.delete([key]) if data is None else owner.put_bytes(key, data)

@@ -53,9 +53,7 @@ class Page(HTMLParser):
         for tag, attributes in self.found:
             assert tag in ELEMENTS
             assert attributes.keys() <= ELEMENTS[tag], (tag, attributes)
-            assert attributes.get("src", "data:image/png;base64,x").startswith(
-                ("data:image/png;", "data:image/svg+xml;")
-            )
+            assert (attributes.get("src") or SOURCES[0]).startswith(SOURCES)
         policies = [a["content"] for tag, a in self.found if a.get("http-equiv") == "Content-Security-Policy"]
         assert [" ".join((policy or "").split()) for policy in policies] == [POLICY]
         # It holds for what stands after it.
@@ -185,6 +183,14 @@ def test_a_picture_that_unpacks_to_too_much_is_refused(data: bytes, message: str
             displayed_size(path)
 
 
+def test_images_to_compare_that_unpack_to_too_much_are_refused(tmp_path: Path) -> None:
+    from components.evaluate.folders import _batches
+
+    (tmp_path / "a.png").write_bytes(_png(60_000, 60_000, zlib.compress(bytes(1 << 20), 9)))
+    with pytest.raises(UserError, match=r"a\.png: cannot be read"):
+        list(_batches([tmp_path / "a.png"]))
+
+
 # ------------------------------------------------------------------------------------------------- pickles
 
 #: The only places that read pickles: tensors alone, by torch's restricted reader.
@@ -231,7 +237,7 @@ def test_a_script_that_would_run_when_it_is_loaded_is_refused(tmp_path: Path) ->
 
         @torch.jit.export
         def __setstate__(self, state: tuple[torch.Tensor, bool]) -> None:
-            self.weight = state[0]
+            self.weight = state[0]  # type: ignore[assignment]
             self.training = state[1]
             raise RuntimeError("ran")
 

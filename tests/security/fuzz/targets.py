@@ -31,6 +31,7 @@ from components.versions import dvc_files, dvc_location
 from pipelines import config
 from pipelines.cleanup.contents import Item, read, read_leases
 from pipelines.cluster import profile
+from tests.components.crop.conftest import Boards
 from tests.components.crop.formats import drawn
 from tests.conftest import ROOT
 
@@ -53,6 +54,10 @@ class _Place(NamedTuple):
     file: str  #: the annotation file, below the data set
 
 
+def _boards(root: Path) -> None:
+    Boards(root, images=8)
+
+
 _ANNOTATIONS = {
     "coco": _Place(drawn.EXACT["coco runs"][0], "coco", "annotations/instances_val.json"),
     "coco-compressed": _Place(drawn.coco_compressed, "coco", "defects.json"),
@@ -62,6 +67,7 @@ _ANNOTATIONS = {
     "yolo-names": _Place(drawn.EXACT["yolo ultralytics"][0], "yolo", "data.yaml"),
     "labelme": _Place(drawn.OUTLINED["labelme"][0], "labelme", "annotations/part-0.json"),
     "csv": _Place(drawn.table, "csv", "boxes.csv"),
+    "deeppcb": _Place(_boards, "deeppcb", "group1/g1_not/000.txt"),
     "mask": _Place(drawn.masks, "masks", "masks/dent/part-0.png"),
 }
 
@@ -106,7 +112,8 @@ def _executor_input(data: bytes, folder: Path) -> object:
         # Where its outputs would go is what the argument says.
         raise UserError("reached")
 
-    return runtime._run_executor_input("crop", step, data.decode(errors="replace"))
+    runtime._run_executor_input("crop", step, data.decode(errors="replace"))
+    return None
 
 
 def _executor_input_seeds() -> list[bytes]:
@@ -183,15 +190,14 @@ def _crops(data: bytes, folder: Path) -> object:
 def _image(data: bytes, folder: Path) -> object:
     path = folder / "image.png"
     path.write_bytes(data)
+    wrong: list[Unreadable] = []
     for read_image in (displayed_size, read_rgb, read_mask):
         try:
             read_image(path)
         except Unreadable as error:
-            last = error
-        else:
-            last = None
-    if last is not None:
-        raise UserError(str(last))
+            wrong.append(error)
+    if wrong:
+        raise UserError(str(wrong[-1]))
     return None
 
 
