@@ -17,11 +17,15 @@ from __future__ import annotations
 import re
 
 #: What a URL may carry that must not be repeated, with what stays of it. A password may hold anything, and ends at the
-#: last ``@``; a name alone is SSH's way to say who asks, and elsewhere most often a token.
+#: last ``@``; a name alone is SSH's way to say who asks, and elsewhere most often a token. Each part has a longest
+#: length, so that no text takes long to look through.
 _SECRETS = (
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@]*:[^\s]*@"), r"\1…@"),
-    (re.compile(r"(?i)\b((?!(?:[a-z0-9]+\+)*ssh:)[a-z][a-z0-9+.-]*://)[^\s/@]+@"), r"\1…@"),
-    (re.compile(r"(?i)([?&][\w-]*(?:token|secret|password|signature|credential|key)[\w-]*=)[^\s&'\"]+"), r"\1…"),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/@:]{0,200}:[^\s]{0,2000}@"), r"\1…@"),
+    (re.compile(r"(?i)\b((?!(?:[a-z0-9]{1,10}\+)?ssh:)[a-z][a-z0-9+.-]{0,30}://)[^\s/@]{1,500}@"), r"\1…@"),
+    (
+        re.compile(r"(?i)([?&][\w-]{0,40}(?:token|secret|password|signature|credential|key)[\w-]{0,40}=)[^\s&'\"]+"),
+        r"\1…",
+    ),
 )
 
 

@@ -67,6 +67,12 @@ def test_a_place_that_holds_none_is_left_as_it_is(place: str) -> None:
     assert str(UserError(f"{place}: not there")) == f"{place}: not there"
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("part", ["a.", "a://", "a://b:", "@", "?token", "&key-", "ssh+"])
+def test_no_text_takes_long_to_look_through(part: str) -> None:
+    assert isinstance(without_credentials(part * 60_000), str)
+
+
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("key", ["dataset", "base_model", "store", "evaluate.extractors", "no_such_key"])
 def test_credentials_in_a_setting_never_reach_the_pipelines_yaml(
