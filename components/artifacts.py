@@ -170,7 +170,8 @@ def read_crops(folder: Path, split: Split) -> list[Crop]:
     """
     path = folder / split / "metadata.jsonl"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not `splitlines`, to which a name may hold the end of a line: U+2028, U+0085.
+        lines = path.read_text(encoding="utf-8").split("\n")
         return [checked(parse_json(line), Crop, str(path)) for line in lines if line.strip()]
     except FileNotFoundError:
         raise UserError(f"{path}: not found; is {folder} the output of the crop step?") from None

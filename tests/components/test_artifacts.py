@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from components.artifacts import CheckpointIndex, CropSet, Metrics, read_crops, read_json
+from components.artifacts import CheckpointIndex, Crop, CropSet, Metrics, read_crops, read_json, write_crops
 from components.errors import UserError
 from components.executor_input import ExecutorInput
 from tests.components.convert.examples import checkpoint_index, estimate, metrics
@@ -55,6 +55,12 @@ def test_what_was_measured_is_read_as_it_was_written(tmp_path: Path) -> None:
     found = read_json(tmp_path / "it.json", Metrics)
     assert found.checkpoints == MEASURED["checkpoints"]
     assert found.rows()[0].label == "base"
+
+
+def test_names_may_hold_what_ends_a_line_elsewhere(tmp_path: Path) -> None:
+    crop = Crop("a.png", "one\u2028two\x85three\x1cfour\nfive", "d\u2029", "s", (0, 0, 8, 8), (1, 1, 4, 4))
+    write_crops(tmp_path, "train", [crop, crop])
+    assert read_crops(tmp_path, "train") == [crop, crop]
 
 
 @pytest.mark.parametrize("name", ["../outside.png", "/etc/passwd", "a/../../b", "", "a\0b", "C:\\x"])
