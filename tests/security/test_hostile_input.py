@@ -103,11 +103,17 @@ def test_good_bytes_are_read(name: str, tmp_path: Path) -> None:
     for number, data in enumerate(seeds_of(name)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        if ALL[name].ends:
-            with pytest.raises(UserError, match=ALL[name].ends):
-                ALL[name].read(data, folder)
-        else:
-            ALL[name].read(data, folder)
+        said = _said(name, data, folder)
+        assert not said or (ALL[name].ends and re.search(ALL[name].ends, said)), said
+
+
+def _said(name: str, data: bytes, folder: Path) -> str:
+    """The error that reading ends with; empty where it ends with a value."""
+    try:
+        ALL[name].read(data, folder)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 #: Inputs that ended in a traceback once: target and bytes.

@@ -45,7 +45,7 @@ class Target:
 
     read: Callable[[bytes, Path], object]
     seeds: Callable[[], list[bytes]]  #: good inputs, for others to be made from
-    ends: str = ""  #: in the error that good inputs end with, where several readers share them or a part is left out
+    ends: str = ""  #: in the error that some good inputs end with: readers share them, or a part is left out
 
 
 class _Place(NamedTuple):
@@ -88,7 +88,7 @@ def _annotations(place: _Place) -> Target:
             place.layout(Path(folder))
             return [(Path(folder) / place.file).read_bytes()]
 
-    return Target(read_data_set, seeds)
+    return Target(read_data_set, seeds, "at least one of each is needed")
 
 
 def _settings(data: bytes, folder: Path) -> object:
@@ -333,7 +333,7 @@ _CROP |= {"box": [1, 1, 4, 4], "mask_file_name": "masks/a.png"}
 TARGETS: dict[str, Target] = {
     "settings": Target(_settings, _files(*sorted(PARAMS.glob("*.yaml")))),
     "assignments": Target(_assignments, lambda: [b"train.seed=1\ncrop.classes=[pin-hole, open]\nstore=s3://bucket/x"]),
-    "profile": Target(_profile, _files(*sorted(PROFILES.glob("*.yaml")))),
+    "profile": Target(_profile, _files(*sorted(PROFILES.glob("*.yaml"))), "no image; push it"),
     "executor-input": Target(_executor_input, _executor_input_seeds, "reached"),
     "stored": Target(_stored, _stored_seeds, "nothing was deleted"),
     "crops": Target(_crops, lambda: [json.dumps(_CROP).encode()]),
