@@ -1,5 +1,6 @@
 # make help lists the targets. Settings: DATA, NAME, BASE, SET, PARAMS, SEEDS, SEED, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES,
-# FLAGS, PROFILE, PUSHED, RUNNER, IMAGES_TAG, REGISTRY, BASE_IMAGE, WHEELS, PYTHON, TORCH_INDEX.
+# FLAGS, PROFILE, PUSHED, RUNNER, IMAGES_TAG, REGISTRY, BASE_IMAGE, WHEELS, PYTHON, TORCH_INDEX, HASHES, TORCH_HASH, TARGETS,
+# SECONDS, CORPUS.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,6 +21,13 @@ N ?= 100
 OUT ?= new-images
 IMAGES ?= 200 2000
 FLAGS ?=
+# With HASHES=1 everything but torch is installed from requirements.hashes; TORCH_HASH=sha256:… is that of torch's wheel.
+HASHES ?=
+TORCH_HASH ?=
+# Of `make fuzz`: what is fuzzed (everything), for how long each, and where the inputs are kept.
+TARGETS ?=
+SECONDS ?= 60
+CORPUS ?= runs/fuzz
 # A cluster's profile for `make compile`, and the file that names the images as they were pushed.
 PROFILE ?=
 PUSHED ?=
@@ -32,13 +40,18 @@ WHEELS ?=
 REGISTRY ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c requirements.lock
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PIP := $(INSTALL) -c requirements.lock
+# Environments of their own for what is no part of the project.
+AUDIT := $(VENV)-audit
+FUZZ := $(VENV)-fuzz
+SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
 .DEFAULT_GOAL := help
 .PHONY: help run plan compile submit kind-up kind-run kind-down images push-images settings generate push datasets mirror models gc
 .PHONY: test test-unit test-integration test-e2e test-docker lint format lock study clean golden gpu-check
-.PHONY: bench-crop bench-train bench-evaluate bench-convert bench-images faults load
+.PHONY: bench-crop bench-train bench-evaluate bench-convert bench-images faults load sbom licences audit fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -141,6 +154,20 @@ faults: $(VENV)/.dev ## steps and pipelines that are killed, or whose store, dis
 load: $(VENV)/.dev ## much at once: 20 runs, 10,000 crops, 100 checkpoints, 50,000 objects
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m tests.faults.load
 
+sbom: $(AUDIT)/.installed ## write sbom.json: what is installed here, with licences (CycloneDX)
+	@$(AUDIT)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible -o sbom.json
+	@echo 'wrote sbom.json'
+
+licences: $(VENV)/.dev ## list the dependencies with their licences; fails for one that is not on the list
+	@$(BIN)/python -m tests.security.licences
+
+audit: $(AUDIT)/.installed ## look the dependencies up among known vulnerabilities (asks the index's server)
+	@$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip -r requirements.lock
+
+fuzz: $(FUZZ)/.installed ## bytes at random into what reads files (TARGETS='zip tar' SECONDS=60 CORPUS=folder)
+	@for target in $(or $(TARGETS),$$($(BIN)/python -m tests.security.fuzz.targets)); do \
+	  PYTHONPATH='.:$(SITE)' nice -n 10 $(FUZZ)/bin/python -m tests.security.fuzz $$target $(SECONDS) '$(CORPUS)' || exit 1; done
+
 golden: $(VENV)/.dev ## write the compiled pipelines of the tests anew, after a change to what a cluster gets
 	@$(BIN)/python -m tests.pipelines.golden
 
@@ -160,9 +187,14 @@ lock: $(VENV)/.dev ## take up newer versions of the dependencies
 	  --upgrade --no-header $(addprefix --no-emit-package ,$(CUDA)) --quiet -o requirements.new >/dev/null
 	@(sed -n '/^#/!q;p' requirements.lock; sed '/^# The following packages were excluded/,$$d' requirements.new) \
 	  >requirements.lock.tmp && mv requirements.lock.tmp requirements.lock && rm requirements.new
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --fork-strategy fewest \
+	  -c requirements.lock --generate-hashes --no-annotate --no-header \
+	  $(addprefix --no-emit-package ,torch $(CUDA)) --quiet -o requirements.new >/dev/null
+	@(sed -n '/^#/!q;p' requirements.hashes; sed '/^# The following packages were excluded/,$$d' requirements.new) \
+	  >requirements.hashes.tmp && mv requirements.hashes.tmp requirements.hashes && rm requirements.new
 
 clean: ## remove the environment and everything that runs left
-	rm -rf '$(VENV)' '$(WORKDIR)'
+	rm -rf '$(VENV)' '$(AUDIT)' '$(FUZZ)' '$(WORKDIR)' sbom.json
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else \
@@ -171,10 +203,23 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
 	@echo "installing the pinned dependencies into $(VENV) (once)"
+	@$(if $(HASHES),$(INSTALL) --require-hashes --no-deps -r requirements.hashes)
+	@$(if $(TORCH_HASH),echo "$$(grep '^torch==' requirements.lock) --hash=$(TORCH_HASH)" >'$(VENV)/torch.txt' && \
+	  $(INSTALL) $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)') --require-hashes --no-deps -r '$(VENV)/torch.txt')
 	@$(if $(TORCH_INDEX),$(PIP) --index-url '$(TORCH_INDEX)' torch)
 	@$(PIP) -e '.[torch,pipeline]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
 	@$(PIP) -e '.[torch,pipeline,dev]'
+	@touch $@
+
+$(AUDIT)/.installed: | $(VENV)/.installed
+	@$(BIN)/python -m venv '$(AUDIT)'
+	@$(AUDIT)/bin/python -m pip --disable-pip-version-check install --quiet cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	@touch $@
+
+$(FUZZ)/.installed: | $(VENV)/.dev
+	@$(BIN)/python -m venv '$(FUZZ)'
+	@$(FUZZ)/bin/python -m pip --disable-pip-version-check install --quiet atheris==3.0.0
 	@touch $@

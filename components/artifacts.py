@@ -1,8 +1,8 @@
 """What the steps hand to each other: crops, the checkpoint index, metrics, the decision, the model.
 
 The formats only: small files, read and written here so that two steps cannot disagree about them.
-Each JSON file carries ``schema``; a reader refuses one that it does not know. The weights
-themselves lie in the object store (`components.storage`); an index says where.
+Each JSON file carries ``schema``; a reader refuses one that it does not know, and whatever in it is not of the
+declared type. The weights themselves lie in the object store (`components.storage`); an index says where.
 """
 
 from __future__ import annotations
@@ -11,10 +11,15 @@ import dataclasses
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
+
+from components.documents import parse_json
 from components.errors import UserError
+from components.storage.uri import key_problem
 
 Split = Literal["train", "reference"]
 SPLITS: tuple[Split, ...] = ("train", "reference")
@@ -41,19 +46,75 @@ def read_json(path: Path, kind: type[T], schema: int = 1) -> T:
         UserError: when the file is missing, is not JSON, or has another schema.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: not found; it should hold a {kind.__name__} written by an earlier step") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}); run the step that writes it again") from None
-    if not isinstance(data, dict) or data.get("schema") != schema:
-        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-        raise UserError(f"{path}: schema {found!r}, expected {schema}; run the step that writes it again")
-    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error}); run the step that writes it again") from None
+    return from_json(data, kind, str(path), schema)
+
+
+def from_json(data: bytes, kind: type[T], place: str, schema: int = 1) -> T:
+    """The dataclass that `write_json` wrote to `place`.
+
+    Raises:
+        UserError: when the bytes are no JSON, have another schema, or hold something of another type.
+    """
     try:
-        return kind(**{name: value for name, value in data.items() if name in known})
-    except TypeError as error:
-        raise UserError(f"{path}: not a complete {kind.__name__} ({error})") from None
+        content = parse_json(data)
+    except ValueError as error:
+        raise UserError(f"{place}: cannot be read as JSON ({error}); run the step that writes it again") from None
+    if not isinstance(content, dict) or content.get("schema") != schema:
+        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"{place}: schema {found!r}, expected {schema}; run the step that writes it again")
+    return checked(content, kind, place)
+
+
+def checked(content: Any, kind: type[T], place: str) -> T:
+    """`content`, plain data, as a `kind`; fields that it does not know are passed over.
+
+    Raises:
+        UserError: where a field is missing or of another type; the first one is named.
+    """
+    try:
+        return _validated(content, kind)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (ValueError, TypeError) as error:
+        problem = str(error)
+    raise UserError(f"{place}: not a complete {kind.__name__} ({problem}); run the step that writes it again")
+
+
+def _validated(content: Any, kind: type[T]) -> T:
+    # By way of JSON, whose lists may be tuples and whose objects may be dataclasses where types are strict.
+    made: T = _adapter(kind).validate_json(json.dumps(content, allow_nan=False), strict=True)  # type: ignore[arg-type]
+    return made
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _as_data(kind: type) -> BeforeValidator:
+    """Holds plain data to the fields of `kind`, and leaves it plain."""
+
+    def check(data: Any) -> Any:
+        _validated(data, kind)
+        return data
+
+    return BeforeValidator(check)
+
+
+def _sound(name: str) -> str:
+    if problem := key_problem(name):
+        raise ValueError(f"the name {problem}")
+    return name
+
+
+#: A file below the folder that names it: never one outside.
+_FileName = Annotated[str, AfterValidator(_sound)]
 
 
 # ---------------------------------------------------------------- crops (crop → train, evaluate)
@@ -63,13 +124,13 @@ def read_json(path: Path, kind: type[T], schema: int = 1) -> T:
 class Crop:
     """One square crop around one defect, or without any; a line of ``<split>/metadata.jsonl``."""
 
-    file_name: str  #: path of the RGB image, relative to the split's folder
+    file_name: _FileName  #: path of the RGB image, relative to the split's folder
     text: str  #: the prompt it is trained with
     defect: str  #: defect class; empty for a defect-free crop
     source: str  #: path of the image it was cut from, relative to the data set
     window: tuple[int, int, int, int]  #: x0, y0, x1, y1 of the crop in the source image, pixels
     box: tuple[int, int, int, int]  #: x0, y0, x1, y1 of the defect in the crop, pixels; zeros without one
-    mask_file_name: str | None = None  #: 8-bit mask (0 or 255), relative to the split's folder
+    mask_file_name: _FileName | None = None  #: 8-bit mask (0 or 255), relative to the split's folder
 
 
 @dataclass(frozen=True)
@@ -109,11 +170,12 @@ def read_crops(folder: Path, split: Split) -> list[Crop]:
     """
     path = folder / split / "metadata.jsonl"
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return [Crop(**{**row, "window": tuple(row["window"]), "box": tuple(row["box"])}) for row in rows]
+        # Not `splitlines`, to which a name may hold the end of a line: U+2028, U+0085.
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [checked(parse_json(line), Crop, str(path)) for line in lines if line.strip()]
     except FileNotFoundError:
         raise UserError(f"{path}: not found; is {folder} the output of the crop step?") from None
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not the crop step's metadata ({error}); run crop again") from None
 
 
@@ -142,7 +204,7 @@ class CheckpointIndex:
     crops_digest: str
     resolution: int
     prompts: dict[str, str]  #: class → prompt
-    checkpoints: list[dict[str, Any]]  #: `CheckpointRef` as data, rising steps
+    checkpoints: list[Annotated[dict[str, Any], _as_data(CheckpointRef)]]  #: `CheckpointRef` as data, rising steps
     settings: dict[str, Any]  #: the train settings used
     schema: int = 1
 
@@ -164,14 +226,17 @@ class Estimate:
     m: int | None = None  #: real images it rests on
 
 
+_Estimate = Annotated[dict[str, Any], _as_data(Estimate)]
+
+
 @dataclass(frozen=True)
 class CheckpointMetrics:
     """What was measured of one checkpoint."""
 
     step: int
     label: str  #: "step 500", "base" or "published <version>"
-    metrics: dict[str, dict[str, Any]]  #: metric name → `Estimate` as data
-    per_class: dict[str, dict[str, dict[str, Any]]]  #: class → metric name → `Estimate` as data
+    metrics: dict[str, _Estimate]  #: metric name → `Estimate` as data
+    per_class: dict[str, dict[str, _Estimate]]  #: class → metric name → `Estimate` as data
 
 
 #: Metrics that tables show first, or alone where there is little room; those that were measured.
@@ -193,13 +258,16 @@ class Difference:
     high: float
 
 
+_Row = Annotated[dict[str, Any], _as_data(CheckpointMetrics)]
+
+
 @dataclass(frozen=True)
 class Metrics:
     """``metrics.json`` of the evaluate step."""
 
-    checkpoints: list[dict[str, Any]]  #: `CheckpointMetrics` as data, rising steps
-    floor: dict[str, dict[str, Any]]  #: metric name → real-against-real `Estimate` as data
-    floor_per_class: dict[str, dict[str, dict[str, Any]]]
+    checkpoints: list[_Row]  #: `CheckpointMetrics` as data, rising steps
+    floor: dict[str, _Estimate]  #: metric name → real-against-real `Estimate` as data
+    floor_per_class: dict[str, dict[str, _Estimate]]
     higher_is_better: dict[str, bool]  #: metric name → direction
     absent: dict[str, str]  #: metric name → why it was not measured
     extractor: dict[str, str]  #: name, sha256 of its weights, resizer
@@ -207,8 +275,9 @@ class Metrics:
     crops_digest: str
     #: the crops' `dataset`, `dataset_revision`, `dataset_version`, `asked_revision` and `crop_settings` (their digest)
     dataset: dict[str, str] = field(default_factory=dict)
-    incumbent: dict[str, Any] | None = None  #: the model published last, as a checkpoint is measured
-    differences: list[dict[str, Any]] = field(default_factory=list)  #: `Difference` as data, of all pairs of rows
+    incumbent: _Row | None = None  #: the model published last, as a checkpoint is measured
+    #: `Difference` as data, of all pairs of rows
+    differences: list[Annotated[dict[str, Any], _as_data(Difference)]] = field(default_factory=list)
     other_extractors: list[dict[str, str]] = field(default_factory=list)  #: records of further networks
     settings: dict[str, Any] = field(default_factory=dict)  #: step → its settings, of crop and evaluate
     schema: int = 1
@@ -245,9 +314,9 @@ class Decision:
     step: int
     metric: str
     mode: Literal["min", "max"]
-    chosen: dict[str, Any]  #: `CheckpointMetrics` of the chosen checkpoint as data
-    base: dict[str, Any]  #: `CheckpointMetrics` of step 0 as data
-    floor: dict[str, dict[str, Any]]
+    chosen: _Row  #: `CheckpointMetrics` of the chosen checkpoint as data
+    base: _Row  #: `CheckpointMetrics` of step 0 as data
+    floor: dict[str, _Estimate]
     reasons: list[str]  #: sentences, the decision first
     improved: bool  #: whether training improved on the base beyond its interval
     index: dict[str, Any]  #: the `CheckpointIndex` as data

@@ -6,11 +6,40 @@
     └── Unavailable         75   something outside did not answer: try again later
 
 What the machine's disk refuses counts as the first (`components.disk`). Everything else is a defect of ours and ends
-in a traceback (status 1). A step that is asked to end by a signal ends with 128 and the signal's number. A message says
-what was wrong, where, and what to do about it; it never contains a credential.
+in a traceback (status 1); an interrupt ends with 130, SIGTERM with 143. It is the same for every step in direct use and
+for the command line. KFP knows two ends only: 0, and failed.
+
+A message says what was wrong, where, and what to do about it; it never contains a credential: of a URL, the user's
+name, the password and the values that sign or open it are left out of whatever is raised.
 """
 
 from __future__ import annotations
+
+import re
+
+#: What a URL may carry that must not be repeated, with what stays of it. A password may hold anything, and ends at the
+#: last ``@``; a name alone is SSH's way to say who asks, and elsewhere most often a token. Each part has a longest
+#: length, so that no text takes long to look through.
+_SECRETS = (
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/@:]{0,200}:[^\s]{0,2000}@"), r"\1…@"),
+    (re.compile(r"(?i)\b((?!(?:[a-z0-9]{1,10}\+)?ssh:)[a-z][a-z0-9+.-]{0,30}://)[^\s/@]{1,500}@"), r"\1…@"),
+    (
+        re.compile(r"(?i)([?&][\w-]{0,40}(?:token|secret|password|signature|credential|key)[\w-]{0,40}=)[^\s&'\"]+"),
+        r"\1…",
+    ),
+)
+
+
+def without_credentials(text: str) -> str:
+    """`text` with what opens the URLs in it left out."""
+    for pattern, kept in _SECRETS:
+        text = pattern.sub(kept, text)
+    return text
+
+
+def holds_credentials(text: str) -> bool:
+    """Whether a URL in `text` carries a user's name, a password, a token or a signature."""
+    return without_credentials(text) != text
 
 
 class UserError(Exception):
@@ -21,8 +50,8 @@ class UserError(Exception):
     def __init__(self, *problems: str) -> None:
         if not problems:
             raise ValueError("a UserError needs at least one problem")
-        super().__init__(*problems)
-        self.problems: tuple[str, ...] = problems
+        self.problems: tuple[str, ...] = tuple(map(without_credentials, problems))
+        super().__init__(*self.problems)
 
     def __str__(self) -> str:
         if len(self.problems) == 1:
@@ -38,3 +67,6 @@ class Unavailable(Exception):
     """A service that this process needs did not answer; the same command may work later."""
 
     status = 75
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(without_credentials(problem))

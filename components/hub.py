@@ -7,7 +7,6 @@ covered: data sets, pushing to the hub.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -20,6 +19,7 @@ from urllib.parse import quote
 import certifi
 import urllib3
 
+from components.documents import parse_json
 from components.errors import Unavailable, UserError
 from components.progress import log
 from components.storage import sha256_file
@@ -90,7 +90,7 @@ def look(repository: Repository) -> Listing:
     revision = quote(repository.revision, safe="")
     answer = _answered(repository, "GET", f"api/models/{repository.name}/revision/{revision}")
     try:
-        found = json.loads(answer)
+        found = parse_json(answer)
         listing = Listing(found["sha"], tuple(entry["rfilename"] for entry in found["siblings"]))
     except (ValueError, KeyError, TypeError):
         raise Unavailable(

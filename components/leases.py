@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from components.documents import parse_json
 from components.errors import Unavailable, UserError
 from components.progress import duration, log
 from components.storage import Store
@@ -131,7 +132,10 @@ class Cleaning:
     def is_ours(self) -> bool:
         """Whether no other clean-up has taken over, thinking this one dead."""
         data = self.leases.get_bytes(CLEANUP)
-        return data is not None and json.loads(data).get("token") == self.token
+        try:
+            return data is not None and parse_json(data)["token"] == self.token
+        except (ValueError, LookupError, TypeError):
+            return False
 
     def renew(self) -> None:
         """Write the mark again, unless another clean-up has taken over."""

@@ -16,13 +16,14 @@ Two ways in, the same call:
 * ``python -m components crop --dataset DIR --crops DIR …``: flags made from the signature, for
   plain ``docker run`` and for other workflow engines. Output parameters are printed as JSON.
 
-Formats: ``ExecutorInput`` and ``ExecutorOutput`` of kfp-pipeline-spec's ``pipeline_spec.proto``.
-Not covered: what the steps do, and KFP itself, which is not needed here.
+Formats: ``ExecutorOutput`` of kfp-pipeline-spec's ``pipeline_spec.proto``, and what
+`components.executor_input` reads. Not covered: what the steps do, and KFP itself, which is not needed here.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import inspect
 import json
 import math
@@ -35,17 +36,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-
 from components.disk import refusal
-from components.errors import SettingsError, Unavailable, UserError
-from components.settings import Settings, decode
+from components.documents import parse_yaml, shown
+from components.errors import SettingsError, Unavailable, UserError, holds_credentials
+from components.executor_input import ExecutorInput, local_path
+from components.settings import CREDENTIALS, Settings, decode
 
 InputPath = Annotated[Path, "input"]
 OutputPath = Annotated[Path, "output"]
 
-# Where KFP's launcher mounts an artifact of each scheme (kfp.dsl.types.artifact_types).
-_MOUNTS = {"gs://": "/gcs/", "minio://": "/minio/", "s3://": "/s3/"}
+#: A file of settings has a few kilobytes; what is larger is another file, or a device without end.
+_LARGEST_SETTINGS = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def main(name: str, step: Step, arguments: Sequence[str]) -> int:
             raise
         return _failed(name, refused)
     except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr, flush=True)
+        print(f"error: {name}: interrupted", file=sys.stderr, flush=True)
         return 128 + signal.SIGINT
     return 0
 
@@ -134,68 +135,57 @@ def _terminated(signum: int, frame: Any) -> None:
     raise SystemExit(128 + signum)
 
 
-def local_path(uri: str) -> Path:
-    """Where the artifact with this URI is in the container: KFP's mount path, or the path itself."""
-    for scheme, mount in _MOUNTS.items():
-        if uri.startswith(scheme):
-            return Path(mount + uri[len(scheme) :])
-    if "://" in uri:
-        raise UserError(f"artifact {uri}: KFP mounts {', '.join(_MOUNTS)} URIs only; change the pipeline root")
-    return Path(uri)
-
-
 def _run_executor_input(name: str, step: Step, text: str) -> None:
     signature = Signature.of(step)
-    try:
-        given = json.loads(text)
-        # Absent, not empty, where a step has none.
-        inputs, outputs = given.get("inputs") or {}, given["outputs"]
-        values = inputs.get("parameterValues") or {}
-        artifacts_in = _artifacts(inputs)
-        artifacts_out = _artifacts(outputs)
-        output_file = Path(outputs["outputFile"])
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise UserError(f"the argument is not a KFP ExecutorInput ({type(error).__name__}: {error})") from None
-
+    given = ExecutorInput.parse(text)
     call: dict[str, Any] = {}
     problems: list[str] = []
     for key, model in signature.settings.items():
         try:
-            call[key] = decode(model, values.get(key), name if key == "config" else key)
+            call[key] = decode(model, given.values.get(key), name if key == "config" else key)
         except SettingsError as error:
             problems += error.problems
     for key, kind in signature.parameters.items():
-        if key in values:
-            call[key] = kind(values[key])
-        elif key not in signature.defaults:
-            problems.append(f"parameter {key}: missing from the ExecutorInput")
-    for key, artifacts in [
-        *((k, artifacts_in) for k in signature.inputs),
-        *((k, artifacts_out) for k in signature.outputs),
-    ]:
-        if key in artifacts:
-            call[key] = local_path(artifacts[key]["uri"])
-        elif key not in signature.defaults:
-            problems.append(f"artifact {key}: missing from the ExecutorInput")
+        if key not in given.values:
+            if key not in signature.defaults:
+                problems.append(f"parameter {key}: missing from the ExecutorInput")
+        elif problem := _parameter_problem(kind, given.values[key]):
+            problems.append(f"parameter {key}: {problem}")
+        else:
+            call[key] = kind(given.values[key])
+    for names, artifacts in ((signature.inputs, given.inputs), (signature.outputs, given.outputs)):
+        for key in names:
+            if key in artifacts:
+                call[key] = local_path(artifacts[key]["uri"])
+            elif key not in signature.defaults:
+                problems.append(f"artifact {key}: missing from the ExecutorInput")
     if problems:
         raise UserError(*problems)
 
     result = step(**call) or Result()
     _check(name, signature, result, call)
     written = {
-        key: {"artifacts": [{**artifacts_out[key], "metadata": result.metadata.get(key, {})}]}
+        key: {"artifacts": [{**given.outputs[key], "metadata": result.metadata.get(key, {})}]}
         for key in signature.outputs
     }
-    output_file.parent.mkdir(parents=True, exist_ok=True)
-    output_file.write_text(
+    given.output_file.parent.mkdir(parents=True, exist_ok=True)
+    given.output_file.write_text(
         json.dumps({"parameterValues": result.parameters, "artifacts": written}, allow_nan=False),
         encoding="utf-8",
     )
 
 
-def _artifacts(side: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Artifact name → runtime artifact (name, type, uri, metadata) of one side of an ExecutorInput."""
-    return {key: listed["artifacts"][0] for key, listed in (side.get("artifacts") or {}).items()}
+def _parameter_problem(kind: type, value: Any) -> str:
+    """What is wrong with a parameter's value, empty where nothing is."""
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, (str, int, float)):
+        return f"{shown(value)} is no {kind.__name__}"
+    if kind is str and holds_credentials(str(value)):
+        return CREDENTIALS
+    try:
+        kind(value)
+    except (ValueError, OverflowError):
+        return f"{shown(value)} is no {kind.__name__}"
+    return ""
 
 
 def _check(name: str, signature: Signature, result: Result, call: Mapping[str, Any]) -> None:
@@ -273,6 +263,7 @@ def _run_flags(name: str, step: Step, arguments: Sequence[str]) -> None:
         own = key == "config"
         call[key] = decode(model, override(data, overrides) if own else data, name if own else key)
     problems = [f"--{k} {call[k]}: not found" for k in signature.inputs if not call[k].exists()]
+    problems += [f"--{k}: {CREDENTIALS}" for k in signature.parameters if holds_credentials(str(call[k]))]
     if problems:
         raise UserError(*problems)
     result = step(**call) or Result()
@@ -288,11 +279,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: when it cannot be read, is not YAML (with the line), or is not a mapping.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_SETTINGS + 1)
+        if len(content) > _LARGEST_SETTINGS:
+            raise UserError(f"{path}: larger than {_LARGEST_SETTINGS >> 10} KiB, so no settings; give a YAML file")
+        text = content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); give a YAML file") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    try:
+        data = parse_yaml(text)
+    except ValueError as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -306,7 +303,7 @@ def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
     Raises:
         SettingsError: for each assignment without ``=``, with bad YAML, or below a plain value.
     """
-    result: dict[str, Any] = json.loads(json.dumps(data)) if data else {}
+    result: dict[str, Any] = copy.deepcopy(dict(data))
     problems = []
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
@@ -315,8 +312,8 @@ def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
             problems.append(f"--set {assignment}: write it as key=value, for example train.max_train_steps=200")
             continue
         try:
-            value = yaml.safe_load(text) if text.strip() else ""
-        except yaml.YAMLError:
+            value = parse_yaml(text) if text.strip() else ""
+        except ValueError:
             problems.append(f"--set {assignment}: {text!r} is not a YAML value; quote it")
             continue
         target = result

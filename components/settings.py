@@ -9,12 +9,19 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from components.errors import SettingsError
+from components.documents import shown
+from components.errors import SettingsError, holds_credentials
+
+#: What is wrong with a value that holds a secret, and what to do; the value itself is not repeated.
+CREDENTIALS = (
+    "holds a user name, a password or a token, and is recorded in what is made; take it out, and give it in the "
+    "environment (STORE_*, HF_TOKEN) or to git (a credential helper, an SSH key)"
+)
 
 
 class Settings(BaseModel):
@@ -34,12 +41,29 @@ def decode(model: type[S], data: Mapping[str, Any] | None, where: str) -> S:
     """`data` as a `model`; `where` (a file, a flag, a step's name) leads every message.
 
     Raises:
-        SettingsError: with one line for each unknown key and each wrong value.
+        SettingsError: with one line for each unknown key, each wrong value and each that holds a credential.
     """
+    if not isinstance(data, (Mapping, types.NoneType)):
+        raise SettingsError(f"{where or 'settings'}: {shown(data)} is no mapping; settings are `key: value` lines")
+    secret = [f"{key}: {CREDENTIALS}" for key, text in _texts(data or {}, where) if holds_credentials(text)]
+    if secret:
+        raise SettingsError(*secret)
     try:
         return model.model_validate(dict(data or {}))
     except ValidationError as error:
         raise SettingsError(*problems(model, error, where)) from None
+
+
+def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Every text below `value`, with the key that it stands under."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from _texts(below, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, (list, tuple)):
+        for below in value:
+            yield from _texts(below, key)
 
 
 def problems(model: type[BaseModel], error: ValidationError, where: str) -> list[str]:
@@ -57,7 +81,7 @@ def problems(model: type[BaseModel], error: ValidationError, where: str) -> list
             lines.append(f"{key}: missing; give it a value")
         else:
             text = mistake["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-            given = "" if isinstance(mistake["input"], (dict, BaseModel)) else f" (given: {mistake['input']!r})"
+            given = "" if isinstance(mistake["input"], (dict, BaseModel)) else f" (given: {shown(mistake['input'])})"
             lines.append(f"{key or 'settings'}: {text[0].lower() + text[1:]}{given}")
     return lines
 

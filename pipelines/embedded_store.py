@@ -102,6 +102,8 @@ class EmbeddedStore:
                     "STORE_ENDPOINT_URL": f"http://127.0.0.1:{self._ports['s3']}",
                     "STORE_ACCESS_KEY_ID": key,
                     "STORE_SECRET_ACCESS_KEY": secret,
+                    # The user's own, which belongs to other keys, would be sent with these.
+                    "STORE_SESSION_TOKEN": "",
                     "STORE_REGION": _REGION,
                 }
                 if self._answers() and self._serves():

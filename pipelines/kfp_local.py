@@ -11,6 +11,7 @@ kfp that moves it fails loudly.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import importlib
 import inspect
@@ -142,13 +143,21 @@ def replaced_handler(runner: Runner, record: Log) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_kfp() -> Iterator[None]:
-    """Keep kfp's own log (colours, rulers, whole artifacts) out of the output; warnings stay."""
-    previous = logging.root.manager.disable
+    """Keep kfp's own log (colours, rulers, whole artifacts) out of the output; warnings stay.
+
+    For each task kfp replaces `print` and the root logger's handlers, and puts back what it found. Of tasks that run at
+    the same time one finds what another put there, and that would stay.
+    """
+    root, printing = logging.getLogger(), builtins.print
+    previous, handlers, level = root.manager.disable, root.handlers[:], root.level
     logging.disable(logging.INFO)
     try:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123
             yield
     finally:
+        builtins.print = printing
+        root.handlers[:] = handlers
+        root.setLevel(level)
         logging.disable(previous)
 
 

@@ -78,14 +78,14 @@ def _name(base: str) -> str:
 
 def _licence(folder: Path) -> str:
     """What the model card names; "" where there is no card, or it names none."""
-    import yaml
+    from components.documents import parse_yaml
 
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     head = re.match(r"---\n(.*?)\n---\n", text, flags=re.DOTALL)
     try:
-        said = yaml.safe_load(head[1]) if head else {}
-    except yaml.YAMLError:
+        said = parse_yaml(head[1]) if head else {}
+    except ValueError:
         return ""
     return str(said.get("license") or "") if isinstance(said, dict) else ""
 

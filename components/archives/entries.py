@@ -81,7 +81,8 @@ def _in_zip(opened: zipfile.ZipFile, budget: Budget) -> Iterator[Entry]:
         name, link = _name_in_zip(info), ""
         mode = info.external_attr >> 16
         kind: Literal["file", "folder", "link", "other"] = "file"
-        if info.is_dir() or stat.S_ISDIR(mode):
+        # Not `is_dir`, which raises IndexError over an entry without a name.
+        if info.filename.endswith("/") or stat.S_ISDIR(mode):
             kind = "folder"
         elif stat.S_ISLNK(mode):
             kind = "link"

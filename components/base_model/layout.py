@@ -6,12 +6,12 @@ precision, the same weights as one file, a safety checker. Nothing of that is fe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from components.documents import parse_json
 from components.errors import UserError
 
 INDEX = "model_index.json"
@@ -93,7 +93,7 @@ def check_class(folder: Path, place: str) -> None:
         UserError: naming it, and what is supported.
     """
     try:
-        index: Any = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index: Any = parse_json((folder / INDEX).read_bytes())
         name = index.get("_class_name")
     except (ValueError, AttributeError):
         raise UserError(f"{place}/{INDEX}: not valid JSON; copy the base model again") from None

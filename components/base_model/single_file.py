@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -22,6 +21,7 @@ from components.base_model import families, layout, tokenizer
 from components.base_model.families import Family, Prediction
 from components.base_model.places import CONFIG, describes
 from components.checkpoint_file import read_ckpt
+from components.documents import parse_yaml
 from components.errors import UserError
 from components.progress import log
 from components.sampling import pipeline_of
@@ -122,8 +122,8 @@ def _parameterization(settings: Path) -> str:
     if not settings.is_file():
         return ""
     try:
-        content: Any = yaml.safe_load(settings.read_text(encoding="utf-8"))
+        content: Any = parse_yaml(settings.read_text(encoding="utf-8"))
         # The original programs' default.
         return str(content["model"]["params"].get("parameterization", "eps"))
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{settings}: not a model's settings (model: params: parameterization); correct it") from None

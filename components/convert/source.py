@@ -6,7 +6,6 @@ be. Pickled weights (``.bin``, ``.ckpt``) are refused: reading one runs code.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from components.convert.layout import COMPONENTS, Component, canonical
+from components.documents import parse_json
 from components.errors import UserError
 
 _WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
@@ -207,7 +207,7 @@ def _listed(template: str, names: list[str]) -> list[str]:
 def _json(path: Path) -> dict[str, Any]:
     where = f"{path.parent.name}/{path.name}"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{where}: not found; the checkpoint is not a complete diffusers folder") from None
     except (OSError, ValueError) as error:

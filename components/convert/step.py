@@ -17,6 +17,7 @@ from components.artifacts import (
     CheckpointRef,
     Decision,
     PublishedModel,
+    checked,
     read_json,
     write_json,
 )
@@ -127,11 +128,8 @@ def convert(config: ConvertConfig, best: InputPath, model_name: str, store: str,
 
 
 def _chosen(decision: Decision, path: Path) -> tuple[CheckpointIndex, CheckpointRef]:
-    try:
-        index = CheckpointIndex(**decision.index)
-        refs = index.refs()
-    except TypeError as error:
-        raise UserError(f"{path}: index: not a checkpoint index ({error}); run select_best again") from None
+    index = checked(decision.index, CheckpointIndex, f"{path}: index")
+    refs = index.refs()
     for ref in refs:
         if ref.step == decision.step:
             return index, ref

@@ -6,14 +6,14 @@ profiles (ignored). Pillow's guard against decompression bombs stays on.
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from components.decoding import DAMAGED
 
 EXTENSIONS = frozenset({"bmp", "gif", "jpeg", "jpg", "png", "ppm", "pgm", "tif", "tiff", "webp"})
 
@@ -110,5 +110,5 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise Unreadable(f"refused as too large ({error}); cut it into smaller images") from None
     except Image.UnidentifiedImageError:
         raise Unreadable("not an image that can be read, or damaged; replace it or remove it") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+    except DAMAGED as error:
         raise Unreadable(f"cannot be decoded ({error}); replace it or remove it") from None

@@ -19,6 +19,7 @@ from components.crop.reading import Refused
 from components.errors import Unavailable, UserError
 from components.progress import log
 from components.storage import Store, digest_of
+from components.storage.uri import key_part
 
 
 class Record:
@@ -26,9 +27,8 @@ class Record:
 
     def __init__(self, store: str, revision: str, config: CropConfig) -> None:
         settings = digest_of(config.model_dump(mode="json"))
-        self._store = (
-            Store.from_env(store).at("crop", f"{revision[:16] or 'unknown'}-{settings[:8]}") if store else None
-        )
+        name = key_part(f"{revision[:16] or 'unknown'}-{settings[:8]}", "dataset_revision")
+        self._store = Store.from_env(store).at("crop", name) if store else None
 
     def keep(self, page: str, quality: Quality) -> None:
         """Store the page (HTML) and ``quality.json``, and print the page's address."""

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from components.artifacts import SPLITS, CheckpointIndex, CropSet, Split, read_crops, read_json
+from components.decoding import DAMAGED
 from components.errors import UserError
 from components.evaluate.config import too_few
 from components.storage import digest_of, sha256_file
@@ -83,7 +84,7 @@ def read(paths: Sequence[Path], side: int) -> np.ndarray:
         try:
             with Image.open(path) as image:
                 pixels = np.asarray(image.convert("RGB"))
-        except OSError as error:
+        except DAMAGED as error:
             raise UserError(f"{path}: cannot be read ({error}); run crop again") from None
         if pixels.shape != (side, side, 3):
             raise UserError(

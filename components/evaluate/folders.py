@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from components import artifacts
+from components.decoding import DAMAGED
 from components.errors import UserError
 from components.evaluate import loading, measure
 from components.evaluate.config import EvaluateConfig
@@ -141,7 +142,7 @@ def _batches(paths: Sequence[Path]) -> Iterator[np.ndarray]:
         try:
             with Image.open(path) as image:
                 pixels = np.asarray(image.convert("RGB"))
-        except OSError as error:
+        except DAMAGED as error:
             raise UserError(f"{path}: cannot be read ({error}); remove it or replace it") from None
         if batch and (len(batch) == _AT_ONCE or batch[0].shape != pixels.shape):
             yield np.stack(batch)

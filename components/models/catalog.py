@@ -16,6 +16,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from components.documents import parse_json
 from components.errors import UserError
 from components.progress import log
 from components.storage import MANIFEST, VERSION, Entry, Manifest, Store
@@ -53,12 +54,14 @@ class Latest:
             UserError: where they are something else.
         """
         try:
-            content = json.loads(data)
+            content = parse_json(data)
             if content["schema"] != SCHEMA:
                 raise ValueError(f"schema {content['schema']!r}, known here: {SCHEMA}")
             found = cls(content["version"], content["file"], content["sha256"], frozenset(content.get("withdrawn", ())))
             if not VERSION.fullmatch(found.version):
                 raise ValueError(f"version {found.version!r}")
+            if not all(isinstance(text, str) for text in (found.file, found.sha256, *found.withdrawn)):
+                raise TypeError("a file, a digest or a version that is no text")
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{place}: not a reference to a published model ({error!r}); delete it, then promote a version"

@@ -13,6 +13,7 @@ from typing import Any
 
 from components.artifacts import SPLITS
 from components.crop.survey import Inventory
+from components.documents import parse_json
 from components.progress import log
 from components.storage import Store, digest_of
 
@@ -35,7 +36,7 @@ class Records:
         if data is None:
             return None
         try:
-            return _decoded(json.loads(data))
+            return _decoded(parse_json(data))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             log(f"{self.home.uri_of(key)}: damaged ({error!r}), so not used")
             return None

@@ -7,13 +7,13 @@ later steps are cached on the ones they use. Not covered: what the files mean.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 
 from components.base_model.revision import base_revision
 from components.crop.config import CropConfig
 from components.errors import Unavailable, UserError
+from components.models import catalog
 from components.progress import log
 from components.revision import dataset_revision
 from components.runtime import Result
@@ -98,20 +98,9 @@ def published_revision(store: str, model_name: str) -> str:
             f"model_name: {model_name!r} cannot name a published model; use 1 to 63 lower-case letters, "
             "digits, '.', '_' or '-', a letter or digit first"
         )
-    home = Store.from_env(store)
-    key = f"models/{model_name}/latest.json"
-    data = home.get_bytes(key)
-    if data is None:
+    found = catalog.latest(Store.from_env(store).at("models", model_name))
+    if found is None:
         log(f"no model published as {model_name} yet")
         return ""
-    try:
-        version = json.loads(data)["version"]
-        if not isinstance(version, str) or not version:
-            raise ValueError("version is not a name")
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{home.uri_of(key)}: not a reference to a published model ({error!r}); delete it, the next published "
-            "model writes it again"
-        ) from None
-    log(f"published last as {model_name}: {version}")
-    return version
+    log(f"published last as {model_name}: {found.version}")
+    return found.version

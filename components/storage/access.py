@@ -115,12 +115,12 @@ def _endpoint(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
         if scheme not in _DEFAULT_ENDPOINTS:
             raise UserError(f"{name}: not set; {scheme}:// needs the address of the store, http://host:port")
         return _DEFAULT_ENDPOINTS[scheme], name
-    url = urlsplit(value)
     try:
+        url = urlsplit(value)
         well_formed = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
     except ValueError:
-        well_formed = False
-    if url.username is not None or url.password is not None:
+        url, well_formed = urlsplit(""), False
+    if "@" in value:
         # The value is not repeated: it holds a password.
         raise UserError(
             f"{name}: holds a user name or password; give the address alone and set STORE_ACCESS_KEY_ID "

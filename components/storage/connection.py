@@ -73,8 +73,12 @@ class Connection:
     def endpoint(self) -> str:
         return self._access.endpoint
 
-    def call(self, place: str, request: Callable[[], T]) -> T:
+    def call(self, place: str, request: Callable[[], T], needs: str) -> T:
         """What `request` returns; it may run more than once. `place` leads every message.
+
+        Args:
+            needs: the permissions that the request takes, as S3's policies name them; for the message that one is
+                missing.
 
         Raises:
             Absent, Exists, Unsupported: as the store says of the request.
@@ -87,7 +91,7 @@ class Connection:
                 result = request()
             except FAILURES as error:
                 if not self.again(place, error, patience):
-                    raise self.explained(place, error) from error
+                    raise self.explained(place, error, needs) from error
             else:
                 self._answered.set()
                 return result
@@ -111,8 +115,8 @@ class Connection:
         # An answer that does not come takes all the time there is: it is asked for once more all the same.
         return patience.wait(limit, message, least=1 if known or damaged else 0)
 
-    def explained(self, place: str, error: Exception) -> Exception:
-        """What to raise for `error`: `call` says which."""
+    def explained(self, place: str, error: Exception, needs: str) -> Exception:
+        """What to raise for `error`: `call` says which, and what `needs` is."""
         access = self._access
         if isinstance(error, S3Error):
             code, status = error.code or "", getattr(error.response, "status", 0)
@@ -139,8 +143,8 @@ class Connection:
                 )
             if status in (401, 403):
                 return UserError(
-                    f"{place}: {access.endpoint} denies access ({code}); check {access.credentials_from}, "
-                    "and that they may list, read, write and delete there"
+                    f"{place}: {access.endpoint} denies access ({code}); check {access.credentials_from}, and that "
+                    f"they have the permission {needs} there"
                 )
             if not _passing(error):
                 return UserError(f"{place}: {access.endpoint} refuses the request ({code}: {error.message})")

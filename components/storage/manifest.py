@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from components.documents import parse_json
 from components.errors import UserError
 from components.storage.uri import key_problem
 
@@ -100,7 +101,7 @@ class Manifest:
                 files that are not those the digest was taken of.
         """
         try:
-            content = json.loads(data)
+            content = parse_json(data)
             if not isinstance(content, dict):
                 raise TypeError(f"a JSON {type(content).__name__}")
             if content.get("schema") != SCHEMA:

@@ -11,9 +11,12 @@ import re
 import time
 from collections.abc import Iterable
 
-VERSION = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{12}")
+#: Months and hours that there are none of are no time, so no version: what lies under such a name is passed over.
+_TIME = r"[1-9]\d{3}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3])[0-5]\d[0-5]\dZ"
+VERSION = re.compile(rf"({_TIME})-[0-9a-f]{{12}}", re.ASCII)
 
 _STAMP = "%Y%m%dT%H%M%SZ"
+_FIELDS = (slice(0, 4), slice(4, 6), slice(6, 8), slice(9, 11), slice(11, 13), slice(13, 15))
 
 
 def version_after(known: Iterable[str], digest: str, now: float | None = None) -> str:
@@ -33,4 +36,5 @@ def version_after(known: Iterable[str], digest: str, now: float | None = None) -
 
 def seconds_of(version: str) -> int:
     """When a version was made by its name, seconds since 1970."""
-    return calendar.timegm(time.strptime(version.partition("-")[0], _STAMP))
+    # A 30th of February, which no program writes, is taken for the 2nd of March.
+    return calendar.timegm(tuple(int(version[field]) for field in _FIELDS))

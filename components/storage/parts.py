@@ -30,7 +30,8 @@ def unfinished(store: Store) -> Iterator[Upload]:
     listed = store.connection.client._list_multipart_uploads
     after: str | None = None
     while True:
-        page = store.connection.call(store.uri, partial(listed, store.bucket, prefix=base, key_marker=after))
+        request = partial(listed, store.bucket, prefix=base, key_marker=after)
+        page = store.connection.call(store.uri, request, "s3:ListBucketMultipartUploads")
         for found in page.uploads:
             if found.upload_id and found.initiated_time:
                 yield Upload(found.object_name.removeprefix(base), found.upload_id, found.initiated_time)
@@ -42,7 +43,8 @@ def unfinished(store: Store) -> Iterator[Upload]:
 def give_up(store: Store, upload: Upload) -> None:
     """Have `store` forget the parts of an upload; one that has ended already is no error."""
     client, name = store.connection.client, store.name(upload.key)
-    store.connection.call(store.uri_of(upload.key), partial(_abort, client, store.bucket, name, upload.id))
+    request = partial(_abort, client, store.bucket, name, upload.id)
+    store.connection.call(store.uri_of(upload.key), request, "s3:AbortMultipartUpload")
 
 
 def _abort(client: Any, bucket: str, name: str, upload: str) -> None:

@@ -89,10 +89,10 @@ class Store:
     def ensure_bucket(self) -> None:
         """Create the bucket where it is absent and that is allowed."""
         client, bucket = self.connection.client, self.bucket
-        if self.connection.call(self.uri, lambda: client.bucket_exists(bucket)):
+        if self.connection.call(self.uri, lambda: client.bucket_exists(bucket), "s3:ListBucket"):
             return
         try:
-            self.connection.call(self.uri, partial(_make_bucket, client, bucket))
+            self.connection.call(self.uri, partial(_make_bucket, client, bucket), "s3:CreateBucket")
         except UserError as error:
             raise UserError(f"{self.uri}: there is no bucket {bucket!r}, and it cannot be created: {error}") from None
 
@@ -124,6 +124,7 @@ class Store:
         self.connection.call(
             self.uri_of(key),
             lambda: client.put_object(self.bucket, name, io.BytesIO(data), len(data), kind, headers),
+            "s3:PutObject",
         )
 
     def get_bytes(self, key: str) -> bytes | None:
@@ -143,7 +144,7 @@ class Store:
                 response.release_conn()
 
         def read() -> tuple[bytes, str]:
-            data, sent = self.connection.call(self.uri_of(key), received)
+            data, sent = self.connection.call(self.uri_of(key), received, "s3:GetObject")
             found = hashlib.sha256(data).hexdigest()
             return data, f"sha256 {found[:12]}…, where {sent[:12]}… was sent" if sent and found != sent else ""
 
@@ -161,7 +162,7 @@ class Store:
         name = self.name(key)
         try:
             status = self.connection.call(
-                self.uri_of(key), lambda: self.connection.client.stat_object(self.bucket, name)
+                self.uri_of(key), lambda: self.connection.client.stat_object(self.bucket, name), "s3:GetObject"
             )
         except Absent:
             return None
@@ -185,7 +186,7 @@ class Store:
                 return
             except FAILURES as error:
                 if not self.connection.again(self.uri, error, patience):
-                    raise self.connection.explained(self.uri, error) from error
+                    raise self.connection.explained(self._listed(prefix), error, "s3:ListBucket") from error
 
     def folders(self) -> tuple[str, ...]:
         """The first parts of all keys that have more than one, sorted."""
@@ -195,17 +196,27 @@ class Store:
             found = [str(o.object_name) for o in self.connection.client.list_objects(self.bucket, base)]
             return tuple(sorted(name.removeprefix(base).rstrip("/") for name in found if name.endswith("/")))
 
-        return self.connection.call(self.uri, read)
+        return self.connection.call(self._listed(""), read, "s3:ListBucket")
+
+    def _listed(self, prefix: str) -> str:
+        """The place of a listing, as a policy's condition on prefixes has it."""
+        base = f"{self.prefix}/" if self.prefix else ""
+        return f"{self._scheme}://{self.bucket}/{base}{prefix}*"
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are absent already are no error."""
         names = [self.name(key) for key in keys]
         for start in range(0, len(names), _DELETED_AT_ONCE):
             batch = [DeleteObject(name) for name in names[start : start + _DELETED_AT_ONCE]]
-            kept = self.connection.call(self.uri, partial(self._remove, batch))
+            kept = self.connection.call(self.uri, partial(self._remove, batch), "s3:DeleteObject")
             if kept:
+                missing = "; check that the credentials have the permission s3:DeleteObject there"
                 raise UserError(
-                    *(f"s3://{self.bucket}/{e.name}: cannot be deleted ({e.code}: {e.message})" for e in kept)
+                    *(
+                        f"s3://{self.bucket}/{e.name}: cannot be deleted ({e.code}: {e.message})"
+                        f"{missing if e.code == 'AccessDenied' else ''}"
+                        for e in kept
+                    )
                 )
 
     def _remove(self, batch: Iterable[DeleteObject]) -> Any:

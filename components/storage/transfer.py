@@ -98,7 +98,7 @@ def send(
                 raise
             return (result.etag or "").strip('"'), source.digest.hexdigest()
 
-    etag, sent = connection.call(store.uri_of(key), request)
+    etag, sent = connection.call(store.uri_of(key), request, "s3:PutObject")
     if sent != expected:
         store.delete([key])
         raise changed
@@ -144,7 +144,7 @@ def fetch(
             response.release_conn()
 
     def read() -> tuple[None, str]:
-        count, found, stored = store.connection.call(place, received)
+        count, found, stored = store.connection.call(place, received, "s3:GetObject")
         expected = sha256 or stored
         if (size is None or count == size) and (not expected or found == expected):
             return None, ""

@@ -26,6 +26,12 @@ def split_uri(uri: str) -> tuple[str, str, str]:
     if not separator or scheme not in SCHEMES:
         raise UserError(f"{uri!r}: not a place in an object store; write s3://bucket/prefix")
     bucket, _, prefix = rest.partition("/")
+    if ":" in bucket or "@" in bucket:
+        # Not repeated: what stands before the bucket is a key and its secret.
+        raise UserError(
+            f"{scheme}://…: holds credentials, or is no bucket's name; write {scheme}://bucket/prefix, and give the "
+            "credentials in STORE_ACCESS_KEY_ID and STORE_SECRET_ACCESS_KEY"
+        )
     if not _BUCKET.fullmatch(bucket):
         raise UserError(
             f"{uri!r}: {bucket!r} cannot be a bucket's name; write {scheme}://bucket/prefix with 3 to 63 "
@@ -68,3 +74,15 @@ def checked_key(key: str) -> str:
     if problem := key_problem(key):
         raise ValueError(f"key {key!r} {problem}")
     return key
+
+
+def key_part(text: str, what: str) -> str:
+    """`text`, which a user gave, as one part of a key; `what` names it.
+
+    Raises:
+        UserError: where it cannot be one.
+    """
+    problem = "holds a slash" if "/" in text else key_problem(text)
+    if problem:
+        raise UserError(f"{what}: {text!r} {problem}; give what snapshot gives, or letters, digits, dots and dashes")
+    return text

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from components.artifacts import Crop
+from components.decoding import DAMAGED
 from components.errors import UserError
 from components.progress import Progress
 
@@ -69,7 +70,7 @@ def load_images(folder: Path, crops: Sequence[Crop]) -> np.ndarray:
         try:
             with Image.open(path) as opened:
                 image = np.asarray(opened.convert("RGB"))
-        except (OSError, ValueError) as error:
+        except DAMAGED as error:
             problems.append(f"{path}: cannot be read ({error}); run crop again")
             continue
         if images and image.shape != images[0].shape:
@@ -105,7 +106,7 @@ def load_masks(folder: Path, crops: Sequence[Crop], side: int) -> np.ndarray:
         try:
             with Image.open(path) as opened:
                 mask[:] = np.asarray(opened.convert("L")) > 127
-        except (OSError, ValueError) as error:
+        except DAMAGED as error:
             raise UserError(f"{path}: cannot be used as a mask ({error}); run crop again") from None
     return masks
 

@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 
 from components.artifacts import CheckpointIndex
+from components.documents import parse_json
 from components.errors import UserError
 from components.progress import duration, log
 from components.storage import Store
@@ -66,11 +67,16 @@ class Reports:
         numbers, page = self._place.get_bytes(_NUMBERS), self._place.get_bytes(_PAGE)
         if numbers is None or page is None:
             raise UserError(f"{self._place.uri}: the run's reports are gone; delete its index.json to train again")
+        try:
+            found: dict[str, str | int | float] = dict(parse_json(numbers)["numbers"])
+        except (ValueError, LookupError, TypeError):
+            raise UserError(
+                f"{self._place.uri_of(_NUMBERS)}: damaged; delete the run's index.json to train again"
+            ) from None
         metrics.mkdir(parents=True, exist_ok=True)
         (metrics / _NUMBERS).write_bytes(numbers)
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_bytes(page)
-        found: dict[str, str | int | float] = json.loads(numbers)["numbers"]
         return found
 
 

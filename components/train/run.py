@@ -25,12 +25,13 @@ from typing import Any
 import torch
 
 from components import adapters
-from components.artifacts import CheckpointIndex, CheckpointRef
+from components.artifacts import CheckpointIndex, CheckpointRef, from_json
 from components.base_model import layout
 from components.checkpoints import step_name
 from components.errors import UserError
 from components.progress import log
 from components.storage import MANIFEST, Store, digest_of
+from components.storage.uri import key_part
 from components.train import lora
 from components.train.config import TrainConfig
 from components.train.history import History
@@ -86,7 +87,8 @@ class Run:
     def index(self) -> CheckpointIndex | None:
         """The index of the attempt that ended first; None before one has."""
         data = self.store.get_bytes("index.json")
-        return None if data is None else CheckpointIndex(**json.loads(data))
+        place = self.store.uri_of("index.json")
+        return None if data is None else from_json(data, CheckpointIndex, place)
 
     def finished(self) -> CheckpointIndex | None:
         """The run's index, with every checkpoint still there."""
@@ -212,7 +214,7 @@ def _fetched(tree: Store) -> dict[str, Any] | None:
 
 def base_tree(store: Store, revision: str) -> Store:
     """Where the base model of a revision lies in the store, once train has put it there."""
-    return store.at("base-models", revision[:16])
+    return store.at("base-models", key_part(revision[:16], "base_revision"))
 
 
 def publish_base(folder: Path, base_model: str, revision: str, store: Store) -> str:

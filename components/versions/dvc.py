@@ -8,12 +8,12 @@ to the data set as well. The remote is reached as every store is, by the STORE_*
 from __future__ import annotations
 
 import hashlib
-import json
 import posixpath
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from components.documents import parse_json
 from components.errors import UserError
 from components.leftovers import counts
 from components.parallel import parallel
@@ -156,7 +156,7 @@ def _listing(remote: Store, output: Output, place: str) -> dict[str, str]:
     if hashlib.md5(data, usedforsecurity=False).hexdigest() != output.md5.removesuffix(".dir"):
         raise damaged
     try:
-        listing = {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(data)}
+        listing = {str(entry["relpath"]): str(entry["md5"]) for entry in parse_json(data)}
     except (ValueError, TypeError, KeyError):
         raise damaged from None
     wrong = [f"{path!r}: {problem}" for path in listing if (problem := key_problem(path))]

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
+from components.documents import parse_yaml
 from components.errors import UserError
 
 #: Of an output that is a folder, `.dir` after the digest of its listing.
@@ -72,7 +71,7 @@ def outputs(files: Iterable[str], read: Callable[[str], bytes]) -> list[Output]:
                 for stage, made in _mapping(read(path)).get("stages", {}).items():
                     wdir = (stages.get(stage) or {}).get("wdir", "")
                     found += _outputs(posixpath.join(base, str(wdir)), made.get("outs", []), path)
-        except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, KeyError, ValueError) as error:
+        except (AttributeError, TypeError, KeyError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             problems.append(f"{path}: not as DVC writes it ({reason}); run dvc status there")
     if problems:
@@ -95,7 +94,7 @@ def _outputs(base: str, outs: list[Mapping[str, Any]], source: str) -> list[Outp
 
 
 def _mapping(data: bytes) -> dict[str, Any]:
-    content = yaml.safe_load(data.decode())
+    content = parse_yaml(data.decode())
     if not isinstance(content, dict):
         raise ValueError("no mapping")
     return content

@@ -65,7 +65,7 @@ def parse(location: str) -> DvcLocation:
     for item in filter(None, query.split("&")):
         key, _, value = item.partition("=")
         if key not in _KEYS or not value or key in given:
-            raise UserError(f"dataset: {shown}: {item!r}: give each of {', '.join(_KEYS)} once, as key=value")
+            raise UserError(f"dataset: {shown}: {key!r}: give each of {', '.join(_KEYS)} once, as key=value")
         given[key] = unquote(value)
     path = given.get("path", "").rstrip("/")
     if not path:

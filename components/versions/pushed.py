@@ -13,11 +13,11 @@ newest version, ``…/<name>@<version>`` for a given one.
 
 from __future__ import annotations
 
-import json
 import re
 from functools import partial
 from pathlib import Path
 
+from components.documents import parse_json
 from components.errors import UserError
 from components.parallel import parallel
 from components.progress import Progress
@@ -63,7 +63,7 @@ def is_pushed(store: Store) -> bool:
     if data is None:
         return False
     try:
-        schema = json.loads(data)["schema"]
+        schema = parse_json(data)["schema"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{store.uri_of(MARKER)}: damaged; delete it and push the data set again") from None
     if schema != SCHEMA:

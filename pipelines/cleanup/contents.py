@@ -5,13 +5,12 @@ Reading is all or nothing: a record that cannot be read could refer to anything,
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from components import leases
-from components.artifacts import CheckpointIndex
+from components.artifacts import CheckpointIndex, from_json
+from components.documents import parse_json
 from components.errors import UserError
 from components.models.catalog import LATEST, Latest
 from components.models.record import ModelRecord, record_of
@@ -81,7 +80,7 @@ def read_leases(listing: Iterable[Item], get: Read, now: float) -> Leases:
 def _running(data: bytes | None) -> bool:
     """Whether a lease says so; one that cannot be read does."""
     try:
-        return data is not None and bool(json.loads(data)["running"])
+        return data is not None and bool(parse_json(data)["running"])
     except (ValueError, KeyError, TypeError):
         return True
 
@@ -162,18 +161,13 @@ class _Reading:
 
     def indexes(self) -> dict[str, CheckpointIndex]:
         found = {}
-        known = {f.name for f in dataclasses.fields(CheckpointIndex)}
         for key, parts in self.parts:
             if len(parts) == 3 and parts[0] == "train" and parts[2] == "index.json":
                 data = self.content(key)
                 try:
-                    content = json.loads(data)
-                    if content["schema"] != 1:
-                        raise ValueError(f"schema {content['schema']!r}, known here: 1")
-                    found[parts[1]] = CheckpointIndex(**{k: v for k, v in content.items() if k in known})
-                    found[parts[1]].refs()
-                except (ValueError, KeyError, TypeError) as error:
-                    self.problems.append(f"{self.uri}/{key}: not a checkpoint index ({error!r})")
+                    found[parts[1]] = from_json(data, CheckpointIndex, f"{self.uri}/{key}")
+                except UserError as error:
+                    self.problems += error.problems
         return found
 
     def datasets(self) -> dict[str, frozenset[str]]:

@@ -39,7 +39,7 @@ def place(task: PipelineTask, step: str, profile: Profile) -> None:
         task.set_caching_options(False)
     _resources(task, own)
     _retries(task, own)
-    _store(task, profile.store)
+    _store(task, profile.store, own.secret or profile.store.secret)
     _volumes(task, own)
     _nodes(task, own)
     if own.queue is not None:
@@ -92,13 +92,13 @@ def _retries(task: PipelineTask, own: StepProfile) -> None:
         )
 
 
-def _store(task: PipelineTask, store: Store) -> None:
+def _store(task: PipelineTask, store: Store, secret: str | None) -> None:
     """The variables that `components.storage` reads; names of their own, as KFP's launcher reads AWS_*."""
     kubernetes.use_config_map_as_env(task, store.config_map, _same("STORE_ENDPOINT_URL"))
     kubernetes.use_config_map_as_env(task, store.config_map, _same("STORE_REGION", "STORE_CA_BUNDLE"), optional=True)
-    if store.secret is not None:
-        kubernetes.use_secret_as_env(task, store.secret, _same("STORE_ACCESS_KEY_ID", "STORE_SECRET_ACCESS_KEY"))
-        kubernetes.use_secret_as_env(task, store.secret, _same("STORE_SESSION_TOKEN"), optional=True)
+    if secret is not None:
+        kubernetes.use_secret_as_env(task, secret, _same("STORE_ACCESS_KEY_ID", "STORE_SECRET_ACCESS_KEY"))
+        kubernetes.use_secret_as_env(task, secret, _same("STORE_SESSION_TOKEN"), optional=True)
     if store.ca_config_map is not None:
         kubernetes.use_config_map_as_volume(task, store.ca_config_map, mount_path=CA_FOLDER)
 

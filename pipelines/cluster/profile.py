@@ -154,6 +154,9 @@ class StepProfile(Settings):
     memory: Size = Field(description="Memory, reserved and at most.")
     accelerator: Accelerator | None = Field(None, description="Devices; not given: none.")
     timeout: Duration = Field(description="A try that runs for longer is ended. Waiting for a node does not count.")
+    secret: Name | None = Field(
+        None, description="Secret with the keys of a store's user of its own (k8s/policies); not given: store.secret."
+    )
     shm: Size | None = Field(None, description="Size of /dev/shm, a part of `memory`; not given: 64Mi.")
     tmp: Size | None = Field(None, description="Size of /tmp on the node's disk; not given: unlimited.")
     node_selector: dict[LabelKey, LabelValue] = Field(

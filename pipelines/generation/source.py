@@ -7,13 +7,14 @@ are and how text becomes tokens is read from the `config` folder that is publish
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components.documents import parse_json
 from components.errors import UserError
 from components.models import catalog
 from components.progress import log
@@ -36,12 +37,23 @@ class Source:
     @property
     def prompts(self) -> dict[str, str]:
         """Class → the prompt that it was trained with; empty for a model that this project did not make."""
-        return dict(json.loads(self.metadata.get("defect_diffusion.prompts", "{}")))
+        found = self._object("defect_diffusion.prompts")
+        return {name: prompt for name, prompt in found.items() if isinstance(prompt, str)}
 
     @property
     def generation(self) -> dict[str, Any]:
         """How the images were generated that the model was chosen by."""
-        return dict(json.loads(self.metadata.get("defect_diffusion.generation", "{}")))
+        return self._object("defect_diffusion.generation")
+
+    def _object(self, key: str) -> dict[str, Any]:
+        """The JSON object in an entry of the header; empty where there is none."""
+        try:
+            found = parse_json(self.metadata.get(key, "{}"))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise UserError(f"--model {self.label}: {key} in its header is damaged; fetch the model again")
+        return found
 
     @property
     def crops_digest(self) -> str | None:
@@ -52,7 +64,7 @@ class Source:
     def resolution(self) -> int:
         """Side of the images that it was trained on, pixels."""
         trained = self.metadata.get("modelspec.resolution", "").partition("x")[0]
-        if trained.isdecimal():
+        if re.fullmatch(r"[1-9]\d{0,3}", trained, re.ASCII):
             return int(trained)
         return int(_config(self.folder / "unet").get("sample_size", 64)) * self.scale
 
@@ -179,10 +191,10 @@ def _header(file: Path) -> dict[str, str]:
 
 def _checked(source: Source) -> Source:
     """Refuse, by name, what cannot be drawn from."""
-    index = json.loads((source.folder / "model_index.json").read_text(encoding="utf-8"))
-    kind = index.get("_class_name", "")
+    index = _read(source.folder / "model_index.json")
+    kind, second = str(index.get("_class_name", "")), index.get("text_encoder_2")
     missing = [part for part in PARTS if not (source.folder / part).is_dir()]
-    if "XL" in kind or "3" in kind or "Flux" in kind or isinstance(index.get("text_encoder_2", [None])[0], str):
+    if "XL" in kind or "3" in kind or "Flux" in kind or (isinstance(second, list) and second[:1] not in ([], [None])):
         raise UserError(f"--model {source.label}: a {kind}; {_SUPPORTED}")
     if missing:
         raise UserError(f"--model {source.label}: {', '.join(missing)} missing in {source.folder}; {_SUPPORTED}")
@@ -197,7 +209,11 @@ def _checked(source: Source) -> Source:
 
 
 def _config(part: Path) -> dict[str, Any]:
+    return _read(part / "config.json")
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((part / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{part / 'config.json'}: cannot be read ({error}); {_SUPPORTED}") from None
+        return dict(parse_json(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); {_SUPPORTED}") from None

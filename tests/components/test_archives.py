@@ -379,3 +379,15 @@ def test_an_archive_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     archive.chmod(0)
     with pytest.raises(UserError, match="no permission to read"), local_copy(str(archive), "dataset"):
         pass
+
+
+def test_an_entry_without_a_name_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("images/a.png", b"x")
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    # In the index the name becomes the entry's comment: its length is the field before the last but one.
+    entry = data.index(b"PK\1\2")
+    data[entry + 28 : entry + 34] = struct.pack("<HHH", 0, 0, len("images/a.png"))
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(UserError, match="its name is empty"):
+        opened(tmp_path / "a.zip", tmp_path / "out")

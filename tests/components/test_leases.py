@@ -110,3 +110,11 @@ def test_a_step_goes_on_beside_a_cleanup_that_died(home: Store, monkeypatch: pyt
     monkeypatch.setattr(leases, "STALE", 0.0)
     with held(home, "run-abc", "train"):
         assert written(home, "run-abc") == [True]
+
+
+def test_a_damaged_mark_is_nobodys(home: Store) -> None:
+    with cleaning(home) as mark:
+        home.put_bytes(f"{PREFIX}/{CLEANUP}", b"[")
+        assert not mark.is_ours()
+        with pytest.raises(Unavailable, match="another clean-up has taken over"):
+            mark.check()

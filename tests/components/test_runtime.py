@@ -241,3 +241,21 @@ def test_a_step_that_is_asked_to_end_cleans_up_and_says_so_by_its_status(tmp_pat
     assert (tmp_path / "page").read_text() == "cleaned"
     assert process.stderr is not None
     assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"config": [1]}, "is no mapping"),
+        ({"config": "text"}, "is no mapping"),
+        ({"name": {"a": 1}}, "parameter name: .* is no str"),
+        ({"name": None}, "parameter name: None is no str"),
+        ({"name": "https://user:secret@host"}, "parameter name: holds a user name"),
+    ],
+)
+def test_a_value_of_another_kind_is_the_users_mistake(tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    value = executor_input(tmp_path)
+    value["inputs"]["parameterValues"] |= given
+    with pytest.raises(UserError, match=message):
+        runtime._run_executor_input("shout", shout, json.dumps(value))
+    assert not (tmp_path / "louder").exists()

@@ -9,17 +9,30 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from components.storage import Store
+from pipelines.embedded_store import EmbeddedStore
 from pipelines.quickstart.samples import write_samples
 from tests.conftest import ROOT
+from tests.security.canaries import PLANTED, arguments_of_children, files_with, found_in
 
 pytestmark = pytest.mark.e2e
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@dataclass
+class Left:
+    """What the runs of this file have said, and the arguments that their processes had."""
+
+    said: list[str] = field(default_factory=list)
+    arguments: set[bytes] = field(default_factory=set)
+
 
 FAST = [
     "train.max_train_steps=2",
@@ -50,19 +63,34 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(boards: Path, workdir: Path, tiny_base: Path) -> Run:
+def left() -> Left:
+    return Left()
+
+
+@pytest.fixture(scope="module")
+def run(boards: Path, workdir: Path, tiny_base: Path, left: Left) -> Run:
     def call(
         *settings: str, data: Path | None = None, more: tuple[str, ...] = (), command_name: str = "run"
     ) -> subprocess.CompletedProcess[str]:
         sets = [part for s in (*FAST, f"base_model={tiny_base}", *settings) for part in ("--set", s)]
         command = [sys.executable, "-m", "pipelines", command_name, "--workdir", str(workdir)]
         command += ["--data", str(data or boards)]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("STORE_", "AWS_"))}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("STORE_", "AWS_"))} | PLANTED
         # From another folder, as users do; the packages are installed or on the path.
         environment["PYTHONPATH"] = str(ROOT)
-        return subprocess.run(
-            [*command, *sets, *more], capture_output=True, text=True, cwd=workdir, env=environment, timeout=550
-        )
+        command += [*sets, *more]
+        pipe = subprocess.PIPE
+        with (
+            subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=workdir, env=environment) as process,
+            arguments_of_children(process.pid, left.arguments),
+        ):
+            try:
+                said = process.communicate(timeout=550)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        left.said += said
+        return subprocess.CompletedProcess(command, process.returncode, *said)
 
     return call
 
@@ -153,17 +181,23 @@ def test_no_server_is_left_running(run: Run, workdir: Path) -> None:
     assert str(workdir / ".local" / "store") not in processes
 
 
-def test_credentials_are_in_nothing_that_a_run_leaves_or_says(run: Run, workdir: Path) -> None:
-    said = run()
-    from pipelines.embedded_store import EmbeddedStore
-
-    with EmbeddedStore(workdir / ".local" / "store") as store:
-        secret = store.environ["STORE_SECRET_ACCESS_KEY"]
-    assert len(secret) >= 16
-    assert secret not in said.stdout + said.stderr
-    for path in [*(workdir / "my-boards").rglob("*"), *(workdir / ".local" / "artifacts").rglob("*")]:
-        if path.is_file():
-            assert secret.encode() not in path.read_bytes(), path
+def test_credentials_are_in_nothing_that_a_run_leaves_or_says(run: Run, workdir: Path, left: Left) -> None:
+    assert run().returncode == 0
+    home = workdir / ".local" / "store"
+    with EmbeddedStore(home) as server:
+        secrets = PLANTED | {name: server.environ[name] for name in ("STORE_ACCESS_KEY_ID", "STORE_SECRET_ACCESS_KEY")}
+        store = Store.from_env(server.uri, server.environ)
+        objects = {info.key: store.get_bytes(info.key) or b"" for info in store.list()}
+    assert all(len(secret) >= 16 for secret in secrets.values())
+    assert any(key.startswith("models/") for key in objects)
+    assert [key for key, data in objects.items() if found_in(key.encode() + data, secrets)] == []
+    # The folder of the run, KFP's artifacts and cache, the server's files and log; the last is the
+    # file that the server takes its credentials from.
+    assert files_with(workdir, secrets, but=[home / "s3.json"]) == {}
+    assert (home / "s3.json").stat().st_mode & 0o077 == 0
+    assert found_in("".join(left.said).encode(), secrets) == []
+    assert any(b"components" in line and b"snapshot" in line for line in left.arguments)
+    assert found_in(b"\n".join(left.arguments), secrets) == []
 
 
 @pytest.mark.parametrize(

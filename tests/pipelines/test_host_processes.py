@@ -1,7 +1,9 @@
 """Container components as processes of this machine: the seam into kfp.local, its cache, and its failures."""
 
+import builtins
 import io
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -159,8 +161,11 @@ def test_step_failed_says_which(package: Path) -> None:
 
 
 def test_shards_of_a_step_run_before_it_and_are_cached_like_it(package: Path) -> None:
+    before = builtins.print, logging.getLogger().handlers[:]
     for runs in (["draw", "draw", "draw", "evaluate"], []):
         record = Log(order=("evaluate",), stream=io.StringIO())
         places = (str(package / "root"), str(package / "cache"))
         kfp_local.run_pipeline(in_shards, {"word": "hello"}, *places, HostProcesses({}), record)
         assert [run.step for run in record.runs] == runs
+    # kfp changes both for each task, and tasks at the same time would leave each other's changes behind.
+    assert (builtins.print, logging.getLogger().handlers) == before

@@ -141,6 +141,7 @@ def test_everything_a_profile_can_say_reaches_the_pipeline(tmp_path: Path) -> No
         store={"config_map": "where", "secret": None, "ca_config_map": "authority"},
         labels={"team": "inspection"},
         train__queue="gpus",
+        convert__secret="keys-of-convert",
         train__cpu_limit=6,
         train__node_selector={"nvidia.com/gpu.product": "NVIDIA-L40S"},
         train__tolerations=[{"key": "dedicated", "operator": "Equal", "value": "gpu", "effect": "NoExecute"}],
@@ -149,6 +150,8 @@ def test_everything_a_profile_can_say_reaches_the_pipeline(tmp_path: Path) -> No
     platform = json_format.MessageToDict(made.platform_spec)["platforms"]["kubernetes"]
     pod = platform["deploymentSpec"]["executors"]["exec-train"]
     assert "secretAsEnv" not in pod, "a role of the cloud needs no secret"
+    secrets = platform["deploymentSpec"]["executors"]["exec-convert"]["secretAsEnv"]
+    assert {secret["secretName"] for secret in secrets} == {"keys-of-convert"}
     assert pod["configMapAsVolume"][0]["configMapName"] == "authority"
     assert pod["imagePullSecret"][0]["secretName"] == "registry"
     assert pod["nodeSelector"]["labels"] == {"nvidia.com/gpu.product": "NVIDIA-L40S"}

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import json
 import math
-import reprlib
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
+from components import documents
+
 # A parsed file takes about ten times its size in memory.
 LARGEST = 512 << 20
 _HEAD = 1 << 16
-# YAML's references make values of a few bytes that repr would write out in gigabytes.
-_QUOTED = reprlib.Repr()
-_QUOTED.maxstring = _QUOTED.maxother = _QUOTED.maxlong = 60
+_SHOWN = 60
 
 
 class Wrong(Exception):
@@ -138,9 +137,8 @@ def parsed_number(text: str, what: str) -> float:
 
 
 def shown(value: object) -> str:
-    """A value as it is quoted in a message: on one line, cut short, nested ones too."""
-    text = _QUOTED.repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    """A value as it is quoted in a message about an annotation."""
+    return documents.shown(value, _SHOWN)
 
 
 def other_size(said: tuple[object, object], image: str, size: tuple[int, int]) -> str:

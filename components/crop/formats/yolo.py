@@ -13,14 +13,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-import yaml
-
 from components.crop.annotations import Annotated, AnnotatedImage, Format, Found, Problem
 from components.crop.formats.locating import Images
 from components.crop.formats.polygons import polygon_instance
 from components.crop.formats.reading import Wrong, head, parsed_number, read_text, shown
 from components.crop.formats.shapes import Instance, Size, box_instance, defects_of
 from components.crop.images import displayed_size
+from components.documents import parse_yaml
 
 Names = Mapping[int, str]
 
@@ -159,11 +158,9 @@ def _read_names(root: Path, files: Sequence[str]) -> tuple[dict[str, Names], lis
 def _names_in_yaml(text: str) -> Names | None:
     """The ``names`` of a data.yaml; none where there are none, as in other YAML files."""
     try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        where = "" if line is None else f" in line {line + 1}"
-        raise Wrong(f"not valid YAML{where}; correct it") from None
+        data = parse_yaml(text)
+    except ValueError as error:
+        raise Wrong(f"not valid YAML: {error}; correct it") from None
     if not isinstance(data, dict) or "names" not in data:
         return None
     names = data["names"]

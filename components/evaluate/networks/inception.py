@@ -8,7 +8,6 @@ either of their public forms; batch normalisation is folded into the convolution
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +23,8 @@ from components.storage import sha256_file
 _SIDE = 299
 _BATCH = 8
 _EPSILON = 1e-3
+#: Bytes of a TorchScript file that are looked at: one of a network has some kilobytes.
+_LONGEST_CODE = 16 << 20
 
 # Names of a block's convolutions, in the order in which `network` makes them: in files converted from
 # TensorFlow's checkpoint (as PyTorch programs name them), and in TensorFlow's own graph.
@@ -218,11 +219,15 @@ def _bilinear(side: int) -> torch.Tensor:
 def _read(weights: Path) -> Mapping[str, torch.Tensor]:
     try:
         if _is_script(weights):
-            # Its tensors are read, its code is not called.
+            # Its tensors are read, its code is not called; `__setstate__` would be.
+            _refuse_hooks(weights)
             found = torch.jit.load(str(weights), map_location="cpu").state_dict()
         else:
             found = torch.load(weights, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError) as error:
+    except UserError:
+        raise
+    # What a damaged pickle makes its reader raise is not to be foreseen.
+    except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{weights}: no PyTorch weights ({reason}); give FID's Inception") from None
     if not isinstance(found, Mapping):
@@ -236,6 +241,17 @@ def _is_script(weights: Path) -> bool:
         return False
     with zipfile.ZipFile(weights) as archive:
         return any("/code/" in name for name in archive.namelist())
+
+
+def _refuse_hooks(weights: Path) -> None:
+    """Refuse a TorchScript archive whose code runs as soon as it is loaded."""
+    with zipfile.ZipFile(weights) as archive:
+        for record in archive.infolist():
+            if "/code/" in record.filename and record.filename.endswith(".py"):
+                with archive.open(record) as code:
+                    text = code.read(_LONGEST_CODE + 1)
+                if len(text) > _LONGEST_CODE or b"__setstate__" in text:
+                    raise UserError(f"{weights}: runs code when it is loaded; give FID's Inception from another source")
 
 
 def _fill(made: nn.Sequential, tensors: Mapping[str, torch.Tensor], weights: Path) -> None:

@@ -80,9 +80,21 @@ def test_what_was_taken_back_stays_so_until_it_is_promoted(home: Store, models: 
     assert latest(models) == third
 
 
-def test_a_damaged_latest_json_is_named_and_written_anew(home: Store, models: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"schema": 1}',
+        b'{"schema": 1, "version": "20260101T000000Z-000000000000", "file": ["f"], "sha256": ""}',
+        b'{"schema": 1, "version": "20261301T000000Z-000000000000", "file": "f", "sha256": ""}',
+        b"[" * 100_000,
+    ],
+    ids=["incomplete", "another type", "no date", "nested"],
+)
+def test_a_damaged_latest_json_is_named_and_written_anew(
+    home: Store, models: Store, tmp_path: Path, content: bytes
+) -> None:
     publish_model(home, "boards", tmp_path)
-    models.put_bytes("latest.json", b'{"schema": 1}')
+    models.put_bytes("latest.json", content)
     with pytest.raises(UserError, match=r"boards/latest\.json: not a reference"):
         catalog.latest(models)
     second = publish_model(home, "boards", tmp_path, description="2")

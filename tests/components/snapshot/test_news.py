@@ -195,10 +195,6 @@ def a_model_whose_origin_is_damaged(runs: Runs) -> None:
     runs.publish(TrainedOn(runs.dataset, "", "", "", ""))
 
 
-def a_version_that_is_no_name(runs: Runs) -> None:
-    runs.home.put_bytes("models/boards/latest.json", b'{"version": "../../x"}')
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -211,7 +207,6 @@ def a_version_that_is_no_name(runs: Runs) -> None:
         (a_model_that_is_gone, "it is not known what model .* was made of"),
         (a_model_whose_manifest_is_damaged, "it is not known what model .* was made of"),
         (a_model_whose_origin_is_damaged, "it is not known what model .* was made of"),
-        (a_version_that_is_no_name, "it is not known what model .* was made of"),
     ],
 )
 def test_what_cannot_be_compared_is_news(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from components.artifacts import SPLITS, read_crops
 from components.crop.config import CropConfig
 from components.crop.step import crop
 from components.errors import Unavailable, UserError
+from components.models.catalog import Latest
 from components.runtime import Result
 from components.snapshot.config import SnapshotConfig
 from components.snapshot.step import snapshot
@@ -30,6 +30,10 @@ def upload(home: Store, folder: Path) -> Store:
     return home
 
 
+#: A version that is no name of one.
+ELSEWHERE = b'{"schema": 1, "version": "../../x", "file": "f", "sha256": ""}'
+
+
 def test_a_second_look_sees_the_same(home: Store, folder: Path) -> None:
     first = look(home, folder / "data", folder / "base").parameters
     assert look(home, folder / "data", folder / "base").parameters == first
@@ -47,12 +51,13 @@ def test_a_wiped_store_has_another_generation(home: Store, folder: Path) -> None
 
 
 def test_the_published_version_is_the_latest(home: Store, folder: Path) -> None:
-    home.put_bytes("models/boards/latest.json", json.dumps({"version": "v7"}).encode())
-    assert look(home, folder / "data", folder / "base").parameters["published_revision"] == "v7"
+    version = "20261124T192335Z-5205340ad2c5"
+    home.put_bytes("models/boards/latest.json", Latest(version, "boards.safetensors", "0" * 64).to_json())
+    assert look(home, folder / "data", folder / "base").parameters["published_revision"] == version
     assert look(home, folder / "data", folder / "base", "other").parameters["published_revision"] == ""
 
 
-@pytest.mark.parametrize("content", [b"no json", b"[]", b"{}", b'{"version": 3}'])
+@pytest.mark.parametrize("content", [b"no json", b"[]", b"{}", b"[" * 9999, b'{"version": 3}', ELSEWHERE])
 def test_a_damaged_reference_is_named(home: Store, folder: Path, content: bytes) -> None:
     home.put_bytes("models/boards/latest.json", content)
     with pytest.raises(UserError, match=r"models/boards/latest\.json: not a reference"):

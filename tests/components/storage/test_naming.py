@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,3 +22,11 @@ def test_every_name_sorts_after_those_before_it_whatever_the_clock(made: list[tu
         assert all(name > other for other in known)
         assert seconds_of(name) >= now
         known.append(name)
+
+
+@pytest.mark.parametrize("time", ["22001601T000000Z", "20260100T000000Z", "20260101T250000Z", "00000101T000000Z"])
+def test_a_time_that_there_is_none_of_is_no_version(time: str) -> None:
+    assert not VERSION.fullmatch(f"{time}-000000000000")
+    assert VERSION.fullmatch(version_after([f"{time}-000000000000"], "0" * 64))
+    # What calendars do not have is a time all the same.
+    assert seconds_of("20260230T000000Z-000000000000") == seconds_of("20260302T000000Z-000000000000")

@@ -40,7 +40,7 @@ def test_the_parts_of_a_location() -> None:
         ("dvc+https://host/r.git", "no path"),
         ("dvc+https://host/r.git?path=", "give each of path, rev, remote once"),
         ("dvc+https://host/r.git?path=a&path=b", "give each of path, rev, remote once"),
-        ("dvc+https://host/r.git?path=a&branch=b", "'branch=b'"),
+        ("dvc+https://host/r.git?path=a&branch=b", "'branch'"),
         ("dvc+https://host/r.git?path=../a", "holds an empty part"),
         ("dvc+https://host/r.git?path=/a", "is absolute"),
         ("dvc+https://host/r.git?path=a&rev=--upload-pack=x", "is no branch, tag or commit"),

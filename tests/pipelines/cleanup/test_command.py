@@ -233,7 +233,7 @@ def test_a_store_that_cannot_be_read_whole_loses_nothing(
     before = there(home)
     assert main(gc(home, *NOW)) == 2
     said = capsys.readouterr().err
-    assert "train/bbbbbbbbbbbbbbbb/index.json: not a checkpoint index" in said
+    assert "train/bbbbbbbbbbbbbbbb/index.json: cannot be read as JSON" in said
     assert "nothing was deleted" in said
     assert there(home) == before
     assert not home.exists(f"{leases.PREFIX}/{leases.CLEANUP}")

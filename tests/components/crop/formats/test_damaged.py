@@ -263,13 +263,17 @@ YOLO: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "past the edge": (yolo("0 0.9 0.5 0.6 0.2"), f"{TXT}:1", "leaves the image"),
     "not UTF-8": (yolo(b"0 0.5 0.5 0.2 0.2 \xff"), TXT, "not UTF-8"),
     "no names": (yolo(GOOD, data__yaml=None), "labels/a.txt", "classes by number without names; add data.yaml"),
-    "broken names": (yolo(GOOD, data__yaml="names: [dent\nnc: 2"), "data.yaml", "not valid YAML in line"),
+    "broken names": (yolo(GOOD, data__yaml="names: [dent\nnc: 2"), "data.yaml", "not valid YAML: line"),
     "a name that YAML reads as false": (
         yolo("0 0.5 0.5 0.2 0.2", data__yaml="names: [no, dent]"),
         "data.yaml",
         "the name of class 0 is False, which is no text; write it in quotes",
     ),
-    "names without end": (yolo("0 0.5 0.5 0.2 0.2", data__yaml=LAUGHS), "data.yaml", "the name of class 0 is [["),
+    "names without end": (
+        yolo("0 0.5 0.5 0.2 0.2", data__yaml=LAUGHS),
+        "data.yaml",
+        "stands for more than 100,000 values",
+    ),
     "a class between names": (
         yolo("1 0.5 0.5 0.2 0.2", data__yaml=None, classes__txt="dent\n\nscratch\n"),
         f"{TXT}:1",
