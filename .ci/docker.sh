@@ -40,6 +40,18 @@ get_base_image() {
   docker/standin-base.sh "$base" || echo "no base image could be had; the docker tests will skip"
 }
 
+# All images, from a copy of the sources in the folder $1, with wheels from pip's own folder of them where it has one.
+build_images() {
+  mkdir -p "$1"
+  cp -r components pipelines docker pyproject.toml requirements.lock .dockerignore "$1"
+  cd "$1"
+  wheels=()
+  if compgen -G "${PIP_FIND_LINKS:-none}/*.whl" >/dev/null; then
+    wheels=(--wheels "$PIP_FIND_LINKS")
+  fi
+  python3 -m pipelines.container_images build --tag ci "${wheels[@]}"
+}
+
 # Ends the daemon that start_docker started in the folder $1, by its own pid, and removes its data.
 stop_docker() {
   if [ ! -r "$1/pid" ]; then
