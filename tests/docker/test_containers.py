@@ -170,7 +170,7 @@ def test_images_that_are_not_here_are_named_together_with_the_remedy(daemon: doc
 
 #: What a step may do, tried out by one that is up to no good.
 TRIES = """
-import pathlib, sys
+import pathlib, sys, time
 root, data = sys.argv[1:]
 status = pathlib.Path("/proc/self/status").read_text()
 print([line for line in status.splitlines() if line.startswith(("Uid", "CapEff", "NoNewPrivs"))])
@@ -180,6 +180,9 @@ for place in (root, data, "/tmp", "/app", "/opt/venv", "/usr/bin"):
         print("wrote", place)
     except OSError as error:
         print("kept from", place, error.strerror)
+# Lives for long enough that its memory can be looked at.
+sys.stdout.flush()
+time.sleep(1)
 print("last line", end="")
 sys.exit(75)
 """
