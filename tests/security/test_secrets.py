@@ -44,7 +44,7 @@ PLAIN = (
     "s3://defect-diffusion/datasets/boards@20261124T192335Z-5205340ad2c5",
     "hf://owner/name@v1.0",
     "dvc+ssh://git@host/team/boards.git?path=data&rev=v1",
-    "/home/someone/a@b/boards",
+    "/data/a@b/boards",
     "a photo of a short: circuit @ 50 %",
 )
 
