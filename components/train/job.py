@@ -96,6 +96,7 @@ def _share_state(trainer: Trainer, shared: Path) -> None:
         with (shared / "state.pt").open("wb") as file:
             torch.save(trainer.snapshot(publish=False, save=True).state, file)
     trainer.accelerator.wait_for_everyone()
+    # Until all have read it.
     trainer.accelerator.wait_for_everyone()
     (shared / "state.pt").unlink(missing_ok=True)
 

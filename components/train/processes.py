@@ -23,7 +23,6 @@ from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FrameType
 from typing import TypeVar
 
 import torch
@@ -33,6 +32,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from components.disk import refusal
 from components.errors import Unavailable, UserError
 from components.progress import log
+from components.runtime import heed_sigterm
 from components.train.config import TrainConfig
 from components.train.interruption import termination
 from components.train.uploads import OUTAGE_SECONDS
@@ -189,7 +189,8 @@ def _work(work: Callable[[Job], None], job: Job, variables: dict[str, str], end:
     os.environ.update(variables)
     # Ctrl-C reaches the whole group; the step ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _terminated)
+    # Before training, and after it, there is nothing to save.
+    heed_sigterm()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if variables["RANK"] != "0":
         # All say the same.
@@ -207,11 +208,6 @@ def _work(work: Callable[[Job], None], job: Job, variables: dict[str, str], end:
     end.send_bytes(pickle.dumps(said))
     if said is not None:
         signal.pause()
-
-
-def _terminated(signum: int, frame: FrameType | None) -> None:
-    """Before training, and after it, there is nothing to save."""
-    raise SystemExit(128 + signum)
 
 
 def _end_with_parent() -> None:

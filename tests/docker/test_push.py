@@ -49,6 +49,8 @@ def registry(tmp_path: Path) -> Iterator[str]:
                 break
             except OSError:
                 time.sleep(0.1)
+        else:
+            pytest.fail("the registry does not answer")
         yield f"127.0.0.1:{port}/team"
     finally:
         process.terminate()

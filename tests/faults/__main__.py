@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-from tests.faults.chain import STEPS
+from components.images import STEPS
 from tests.faults.faults import KINDS
 from tests.faults.harness import Harness, Run
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-STEPS = ("snapshot", "crop", "train", "evaluate", "select_best", "convert")
-
 #: Step → its input artifacts, and the steps that made them.
 INPUTS: dict[str, dict[str, str]] = {
     "snapshot": {},

@@ -22,6 +22,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from components.images import STEPS
 from tests.faults import chain, judge
 from tests.faults.attempts import attempt, log_of
 from tests.faults.faults import KINDS, Fault, Trace
@@ -63,13 +64,13 @@ class Harness:
         until: the last step of the undisturbed run, where only single steps up to it are to be disturbed.
     """
 
-    def __init__(self, folder: Path, until: str = chain.STEPS[-1]) -> None:
+    def __init__(self, folder: Path, until: str = STEPS[-1]) -> None:
         self.world, self.made = World(folder), folder / "undisturbed"
         self._store, self._runs = self.world.store, 0
         warm_up()
         self.stages: dict[str, Stage] = {}
         values = dict(self.world.values)
-        for step in chain.STEPS[: chain.STEPS.index(until) + 1]:
+        for step in STEPS[: STEPS.index(until) + 1]:
             self.stages[step] = self._undisturbed(step, dict(values))
             values |= _seen(step, self.made)
 
@@ -111,16 +112,16 @@ class Harness:
         """The whole chain, as KFP calls it, with each of the faults in a step of chance's choice."""
         faults: dict[str, Fault] = {}
         for kind in kinds:
-            able = [s for s in chain.STEPS if s not in faults and KINDS[kind](random, self.stages[s].trace)]
+            able = [s for s in STEPS if s not in faults and KINDS[kind](random, self.stages[s].trace)]
             step = random.choice(able)
             fault = KINDS[kind](random, self.stages[step].trace)
             assert fault is not None
             faults[step] = fault
         run = Run("pipeline", list(faults.items()))
-        with self._judged(run, chain.STEPS[-1]) as folder:
+        with self._judged(run, STEPS[-1]) as folder:
             self.before("snapshot")
             values = dict(self.world.values)
-            for step in chain.STEPS:
+            for step in STEPS:
                 self._through(run, step, values, folder, folder, faults.get(step), chain.as_kfp)
                 if run.findings:
                     break
@@ -136,11 +137,14 @@ class Harness:
         before = judge.committed(self._store)
         for number in range(_ATTEMPTS):
             disturbing = fault if number == 0 else None
+            began = time.monotonic()
             status = attempt(self.world, step, command, values, inputs, outputs, disturbing)
+            took = time.monotonic() - began
             run.statuses.append((step, status))
             self.world.server.settled()
             if disturbing is not None:
-                run.struck |= self.world.line.struck > 0 or status != 0 or disturbing.limits.jump is not None
+                jump = disturbing.limits.jump
+                run.struck |= self.world.line.struck > 0 or status != 0 or (jump is not None and took > jump[0])
             self._hold_to_its_word(run, step, status, disturbing, outputs)
             if status != 0:
                 run.findings += judge.unsound(self._store)

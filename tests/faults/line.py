@@ -234,7 +234,9 @@ def _body(reader: BinaryIO, head: bytes, method: bytes) -> bytes:
 
 
 def _flipped(body: bytes, how: Disturbance) -> bytes:
-    start = body.find(how.after) + len(how.after)
+    found = body.find(how.after)
+    assert found >= 0, f"{how.after!r} is not in the body that was to be damaged behind it"
+    start = found + len(how.after)
     if start >= len(body):
         return body
     place = min(start + int((len(body) - start) * how.where), len(body) - 1)

@@ -20,18 +20,19 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
 
 
 @pytest.mark.parametrize(
-    ("step", "kind", "outcomes"),
+    ("step", "kind", "seed", "outcomes"),
     [
-        ("crop", "flip answer", {"went on"}),
-        ("train", "SIGKILL", {"tried again"}),
-        ("train", "flip request", {"went on"}),
-        ("train", "full disk", {"refused"}),
+        ("crop", "flip answer", 0, {"went on"}),
+        # A seed of which the moment is an exchange with the store: a time would be another one on busier cores.
+        ("train", "SIGKILL", 1, {"tried again"}),
+        ("train", "flip request", 0, {"went on"}),
+        ("train", "full disk", 0, {"refused"}),
     ],
 )
 def test_a_disturbed_step_ends_with_the_undisturbed_result(
-    harness: Harness, step: str, kind: str, outcomes: set[str]
+    harness: Harness, step: str, kind: str, seed: int, outcomes: set[str]
 ) -> None:
-    run = harness.single(step, kind, Random(0))
+    run = harness.single(step, kind, Random(seed))
     assert run is not None
     assert run.findings == []
     assert run.struck

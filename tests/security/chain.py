@@ -20,7 +20,6 @@ from tests.security.identities import Identities
 
 HOME = "s3://defect-diffusion"
 BOARDS = f"{HOME}/datasets/boards"
-STEPS = ("snapshot", "crop", "train", "evaluate", "select_best", "convert")
 
 #: Runs in a page that does not escape it, in a shell that is given it, and in YAML and Markdown that it is pasted into.
 HOSTILE = "'\"><svg onload=alert(1)><script>alert(2)<!-- $(touch pwned) `touch pwned` ; touch pwned {{7*7}} {% raw %}"

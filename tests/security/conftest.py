@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.security.chain import STEPS, Chain, publish_inputs
+from components.images import STEPS
+from tests.security.chain import Chain, publish_inputs
 from tests.security.identities import served
 
 

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,18 +12,6 @@ from components.errors import Unavailable, UserError
 from components.images import STEPS
 from components.runtime import Result
 from components.settings import Settings
-from tests.conftest import ROOT
-
-#: Starts as `python -m components <step>` does, with a step that only waits.
-WAITING = """
-import sys, time
-from components import runtime
-def step(name: str) -> None:
-    print("begun", flush=True)
-    time.sleep(60)
-runtime.heed_sigterm()
-sys.exit(runtime.main("wait", step, ["--name", "x"]))
-"""
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -82,18 +64,3 @@ def test_what_a_step_raises_is_its_status(capsys: pytest.CaptureFixture[str]) ->
     # A defect of ours is raised, and Python ends the process with its traceback and 1.
     with pytest.raises(ZeroDivisionError):
         runtime.main("x", ends(ZeroDivisionError()), [])
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_step_with_128_and_its_number(number: signal.Signals, status: int, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [sys.executable, "-c", WAITING], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
-        time.sleep(0.1)
-        process.send_signal(number)
-        said = process.communicate(timeout=30)
-    assert process.returncode == status
-    assert "Traceback" not in said[1]

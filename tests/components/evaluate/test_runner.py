@@ -50,11 +50,13 @@ def test_results_come_in_the_order_of_the_candidates(tmp_path: Path, capsys: pyt
 
 
 def test_a_checkpoint_that_is_gone_ends_the_others_at_their_next_batch(tmp_path: Path) -> None:
-    stopped = threading.Event()
+    begun, stopped = threading.Event(), threading.Event()
 
     def use(one: Candidate, model: Callable[[], sampling.Model], seen: Callable[[int], None]) -> None:
         if one.step == 0:
+            assert begun.wait(60)
             model()
+        begun.set()
         try:
             for _ in range(600):
                 seen(0)

@@ -35,3 +35,4 @@ def over(embedded_store: EmbeddedStore, place: Store) -> Iterator[Over]:
     yield make
     for line in lines:
         line.close()
+    assert all(line.struck for line in lines), "a disturbance never came"

@@ -198,6 +198,7 @@ def test_what_is_damaged_on_its_way_to_the_store_is_sent_again(over: Over, place
     assert place.get_bytes("created") == b"2" * 100
     over("flip request", 1, at=1).upload_file("parts", tmp_path / "parts")
     place.download_file("parts", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "parts").read_bytes()
 
 
 def test_what_is_damaged_on_its_way_here_is_read_again(over: Over, place: Store, tmp_path: Path) -> None:

@@ -111,9 +111,14 @@ class Command:
         pytest.fail(f"ended without {pattern!r}:\n{self.output}")
 
     def workers(self) -> list[int]:
-        """The processes that train, the main one first."""
-        found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        spawned = [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        """The two processes that train, the main one first; waited for, as they begin as forks of this command's."""
+        until = time.monotonic() + 20
+        spawned: list[str] = []
+        while len(spawned) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+            found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            spawned = [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert len(spawned) == 2, self.output
         return sorted(map(int, spawned))
 
     def status(self) -> int:
@@ -144,7 +149,6 @@ def test_they_end_together_and_go_on_to_the_same_weights(
     first = Command(TWO, given)
     first.until(r"checkpoint 4 published")
     workers = first.workers()
-    assert len(workers) == 2
     os.kill(workers[1], signal.SIGKILL)
     assert first.status() == 128 + signal.SIGKILL, first.output
     assert "train-1 was ended by SIGKILL; that is what happens where memory runs out" in first.output
