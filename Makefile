@@ -67,7 +67,7 @@ plan: $(VENV)/.installed ## say what `make run` would do
 
 # They take any Python, and none of the packages that are in the images.
 CONTAINER_IMAGES = $(PYTHON) -m pipelines.container_images
-images: ## build a container image per step and say how large they are (BASE_IMAGE=image TORCH_INDEX=url WHEELS=folder)
+images: ## build an image per step and one of the tools, and say how large they are (BASE_IMAGE=image TORCH_INDEX=url WHEELS=folder)
 	@$(CONTAINER_IMAGES) build $(if $(IMAGES_TAG),--tag '$(IMAGES_TAG)') $(if $(BASE_IMAGE),--base '$(BASE_IMAGE)') \
 		$(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)') $(if $(WHEELS),--wheels '$(WHEELS)') -- $(FLAGS)
 
@@ -115,7 +115,7 @@ gc: $(VENV)/.installed ## delete from the store what nothing refers to any more 
 settings: $(VENV)/.installed ## list every setting with its value and meaning
 	@$(BIN)/python -m pipelines settings $(SETTINGS)
 
-test: $(VENV)/.dev ## all tests: unit, integration, end to end
+test: $(VENV)/.dev ## all tests: unit, integration, end to end, in containers
 	@$(BIN)/python -m pytest
 
 test-unit: $(VENV)/.dev ## the quick tests: no store, no model

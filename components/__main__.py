@@ -11,10 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from components import runtime
-from components.images import PARTS, STEPS
+from components.images import BESIDE, PARTS, STEPS
 
-#: What a cluster runs beside the steps.
-_BESIDE = ("notify",)
 #: Step and flag → module and function that serve in the step's place where the flag is given: work without a pipeline.
 _ALONE = {("evaluate", "--images"): ("components.evaluate.folders", "compare")}
 #: Part of a step → module and function.
@@ -36,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{__doc__}\n{known}\n\npython -m components <step> --help shows a step's flags")
         return 0
     name, rest = arguments[0], arguments[1:]
-    if name not in (*STEPS, *PARTS, *_BESIDE):
+    if name not in (*STEPS, *PARTS, *BESIDE):
         print(f"error: there is no step {name!r}; the steps are {', '.join(STEPS)}", file=sys.stderr)
         return 2
     runtime.heed_sigterm()

@@ -48,14 +48,13 @@ class Adapter:
 def read(file: Path) -> Adapter:
     """What `write` wrote to `file`."""
     from safetensors import safe_open
-    from safetensors.torch import load_file
 
+    updates: dict[str, dict[str, torch.Tensor]] = {}
     with safe_open(file, framework="pt") as handle:
         ranks = json.loads(handle.metadata()[_HEADER])
-    updates: dict[str, dict[str, torch.Tensor]] = {}
-    for name, tensor in load_file(file).items():
-        component, _, key = name.partition(".")
-        updates.setdefault(component, {})[key] = tensor
+        for name in handle.keys():  # noqa: SIM118 - no mapping
+            component, _, key = name.partition(".")
+            updates.setdefault(component, {})[key] = handle.get_tensor(name)
     return Adapter(updates, ranks)
 
 

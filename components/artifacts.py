@@ -200,7 +200,7 @@ class CheckpointIndex:
     fingerprint: str  #: digest of crops, settings, base, trainer sources and torch's version
     base_uri: str  #: tree in the store: a complete diffusers folder of the base model
     base_model: str  #: the base as the user named it
-    base_revision: str  #: digest of the base's files
+    base_revision: str  #: which base that was, as `components.base_model.revision` says it
     crops_digest: str
     resolution: int
     prompts: dict[str, str]  #: class → prompt
@@ -357,4 +357,4 @@ class TrainedOn:
     dataset_revision: str  #: digest of the files that the crops were cut from
     asked_revision: str  #: what snapshot had given out: the one that the steps' cache knows the crops by
     crop_settings: str  #: sha256 of the crop settings
-    base_revision: str  #: digest of the base model's files
+    base_revision: str  #: which base model, as `components.base_model.revision` says it

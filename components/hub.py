@@ -33,6 +33,11 @@ _RETRIES = 3
 _TIMEOUT = urllib3.Timeout(connect=10.0, read=30.0)
 
 
+def is_name(text: str) -> bool:
+    """Whether `text` reads as a repository: ``owner/name``."""
+    return _NAME.fullmatch(text) is not None
+
+
 @dataclass(frozen=True)
 class Repository:
     """A repository at a revision: a branch, a tag or a commit."""

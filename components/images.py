@@ -12,6 +12,8 @@ VERSION = "0.1.0"
 STEPS = ("snapshot", "crop", "train", "evaluate", "select_best", "convert")
 #: The command line without what runs or trains: for clean-up inside a cluster.
 TOOLS = "tools"
+#: What a cluster runs beside the steps, in the image of one of them.
+BESIDE = ("notify",)
 #: Work that can be taken off a step by tasks of their own, which run in that step's image.
 PARTS = {"draw": "evaluate"}
 
@@ -34,7 +36,7 @@ def source_reference(step: str) -> str:
     """
     digest = hashlib.sha256()
     lock = _COMPONENTS.parent / "requirements.lock"
-    others = {*STEPS} - {step}
+    others = {*STEPS, *BESIDE} - {step}
     sources = [
         path
         for path in _COMPONENTS.rglob("*")

@@ -1,7 +1,7 @@
 """Images from a Stable Diffusion folder: the sampler that steps share.
 
-Covers Stable Diffusion 1.x and 2.x in diffusers' layout, text to image, offline, without a safety
-checker (it knows nothing of industrial parts). Every image has its own seed, so that what is drawn
+Covers Stable Diffusion 1.x and 2.x, in diffusers' layout and as one file in the original's, text to image, offline,
+without a safety checker (it knows nothing of industrial parts). Every image has its own seed, so that what is drawn
 does not depend on the batch it is drawn in. A UNet that inpaints is let paint the whole image. Not covered: image to
 image, painting a part, other schedulers.
 """

@@ -89,25 +89,18 @@ def make_pipeline(
             generation=seen.outputs["generation"],
             store=store,
         )
-        measured = evaluate(
-            config=evaluate_settings,
-            crops=cut.outputs["crops"],
-            checkpoints=trained.outputs["checkpoints"],
-            store=store,
-            model_name=model_name,
-        )
+        given: dict[str, Any] = {
+            "config": evaluate_settings,
+            "crops": cut.outputs["crops"],
+            "checkpoints": trained.outputs["checkpoints"],
+            "store": store,
+            "model_name": model_name,
+        }
+        measured = evaluate(**given)
         if config.evaluate.shards > 1:
             # A task each, known when compiling: they leave in the store what evaluate then need not draw.
             with dsl.ParallelFor(list(range(config.evaluate.shards)), name="shards") as shard:
-                drawn = draw(
-                    config=evaluate_settings,
-                    crops=cut.outputs["crops"],
-                    checkpoints=trained.outputs["checkpoints"],
-                    store=store,
-                    shard=shard,
-                    shards=config.evaluate.shards,
-                    model_name=model_name,
-                )
+                drawn = draw(**given, shard=shard, shards=config.evaluate.shards)
                 drawn.set_container_image(image("evaluate"))
                 if profile is not None:
                     placement.place(drawn, "evaluate", profile)

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
+from components import hub
 from components.artifacts import HEADLINE, SAMPLES
-from components.convert.metadata import Facts, code_version, is_hub_name
+from components.convert.metadata import Facts, code_version
 from components.convert.record import settings
 
 _SNIPPET = """\
@@ -78,7 +79,7 @@ def run_settings(facts: Facts) -> str:
 def _front_matter(facts: Facts) -> dict[str, Any]:
     return {
         "license": facts.config.licence,
-        **({"base_model": facts.base_name} if is_hub_name(facts.base_name) else {}),
+        **({"base_model": facts.base_name} if hub.is_name(facts.base_name) else {}),
         "pipeline_tag": "text-to-image",
         "library_name": "diffusers",
         "tags": ["stable-diffusion", "dreambooth", *(["lora"] if facts.has_lora else []), "defect-diffusion"],

@@ -83,12 +83,7 @@ class Facts:
         named = self.index.base_model
         if named.startswith(hub.SCHEME):
             return hub.parse(named).name
-        return named if is_hub_name(named) else re.split(r"[/\\]", named.rstrip("/\\"))[-1]
-
-
-def is_hub_name(name: str) -> bool:
-    """Whether `name` reads as a repository of the Hugging Face hub: ``owner/name``."""
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
+        return named if hub.is_name(named) else re.split(r"[/\\]", named.rstrip("/\\"))[-1]
 
 
 def code_version() -> str:

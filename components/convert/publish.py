@@ -27,7 +27,7 @@ class Identity:
     """What makes two publications the same: equal tensors, described equally."""
 
     tensors_digest: str
-    description_digest: str  #: of metadata, model card and settings
+    description_digest: str  #: of all that is published beside the tensors
 
 
 def find(models: Store, identity: Identity) -> tuple[str, Manifest] | None:

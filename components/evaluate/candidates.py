@@ -11,6 +11,7 @@ from components import sampling
 from components.artifacts import PUBLISHED, CheckpointIndex, CheckpointRef
 from components.checkpoints import fetch_checkpoint, step_name
 from components.errors import UserError
+from components.evaluate.config import EvaluateConfig
 from components.models import catalog
 from components.storage import Store
 
@@ -31,9 +32,13 @@ class Candidate:
         return self.step == PUBLISHED
 
 
-def of_run(index: CheckpointIndex, store: Store, model_name: str, version: str) -> list[Candidate]:
-    """The checkpoints by rising steps, the untrained base first, and version `version` of `model_name` if not empty."""
+def of_run(
+    config: EvaluateConfig, index: CheckpointIndex, store: Store, model_name: str, published_revision: str
+) -> list[Candidate]:
+    """The checkpoints by rising steps, the untrained base first; then, where the settings want it, a published version
+    of `model_name`: `published_revision`, or the one published last where that is empty."""
     found = [_checkpoint(index, ref) for ref in index.refs()]
+    version = (published_revision or published_last(store, model_name)) if config.compare_with_published else ""
     if version:
         place = store.at("models", model_name, version)
         found.append(

@@ -31,6 +31,7 @@ def draw(
     shard: int,
     shards: int,
     model_name: str = "",
+    published_revision: str = "",
 ):
     """Generate with one shard's checkpoints, for the evaluate step to measure."""
     return dsl.ContainerSpec(image=image("evaluate"), command=["python3", "-m", "components", "draw"], args=["{{$}}"])

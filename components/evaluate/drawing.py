@@ -51,7 +51,7 @@ class Drawing:
         store: Store,
         threads: int,
     ) -> None:
-        self.config, self.extractors, self.threads = config, extractors, threads
+        self.config, self.extractors = config, extractors
         self.prompts = {name: index.prompts[name] for name in crops.classes}
         self.folders = folder_names(crops.classes)  #: class → name of its folders
         self._side = crops.resolution

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from components.artifacts import Split
+from components.artifacts import SPLITS, Split
 from components.evaluate.arrays import Arrays
 from components.evaluate.crops import READ_AT_ONCE, RealCrops, batches, digests, read
 from components.evaluate.loading import classifiers
@@ -130,13 +131,14 @@ class _Features:
         self, crops: RealCrops, kept: Arrays, pool: ThreadPoolExecutor, of_train: int, of_reference: int
     ) -> None:
         self._crops, self._kept, self._pool, self._done = crops, kept, pool, 0
+        self._digests = {split: digests(_listed(crops, split)) for split in SPLITS}
         total = of_train + of_reference * len(_listed(crops, "reference"))
         self._progress = Progress("features of real crops", total, "image")
 
     def of(self, extractor: Extractor, split: Split, turn: int = 0) -> np.ndarray:
         """Crops in the order of `_listed`, turned by `turn` quarters: float64 ``[n, d]``."""
         paths = _listed(self._crops, split)
-        key = f"{extractor.name}/{features_key(extractor, digests(paths), turn)}"
+        key = f"{extractor.name}/{features_key(extractor, self._digests[split], turn)}"
         found = self._kept.get(key)
         if found is not None:
             self._count(len(paths))
@@ -163,9 +165,14 @@ class _Features:
 
 def features_key(extractor: Extractor, images: Sequence[str], turn: int) -> str:
     """Digest of what features depend on: the images' digests, weights, resizer, the code, torch's version."""
+    return digest_of([list(images), turn, extractor.record, _made_by(), torch.__version__, _device(extractor)])
+
+
+@functools.cache
+def _made_by() -> list[str]:
+    """Digests of the code that makes features."""
     code = [Path(__file__).parent.parent / "extractor.py", *sorted((Path(__file__).parent / "networks").glob("*.py"))]
-    made_by = [sha256_file(path) for path in code]
-    return digest_of([list(images), turn, extractor.record, made_by, torch.__version__, _device(extractor)])
+    return [sha256_file(path) for path in code]
 
 
 def _device(extractor: Extractor) -> str:

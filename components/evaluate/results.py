@@ -118,7 +118,7 @@ class Evaluation:
         """Digests, settings and versions, for the page."""
         digests = {
             "digest of the crops": self.index.crops_digest,
-            "digest of the base model": self.index.base_revision,
+            "revision of the base model": self.index.base_revision,
             "digest of the sources": images.source_reference("evaluate").rpartition(":")[2],
         }
         settings = {f"setting: {name}": str(value) for name, value in self._settings().items()}

@@ -34,6 +34,7 @@ def draw(
     shard: int,
     shards: int,
     model_name: str = "",
+    published_revision: str = "",
 ) -> Result:
     """Draw with every `shards`-th model of an evaluation, from model `shard` on, counted from 0.
 
@@ -48,8 +49,7 @@ def draw(
     index = artifacts.read_json(checkpoints / "index.json", CheckpointIndex)
     listed = load_crops(crops, index)
     home = Store.from_env(store)
-    version = candidates.published_last(home, model_name) if config.compare_with_published else ""
-    own = candidates.of_run(index, home, model_name, version)[shard::shards]
+    own = candidates.of_run(config, index, home, model_name, published_revision)[shard::shards]
     if not own:
         log(f"shard {shard}: there are fewer models than shards, none is left for this one")
         return Result()

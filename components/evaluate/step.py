@@ -62,10 +62,7 @@ def evaluate(
     index = artifacts.read_json(checkpoints / "index.json", CheckpointIndex)
     listed = load_crops(crops, index)
     home = Store.from_env(store)
-    version = ""
-    if config.compare_with_published:
-        version = published_revision or candidates.published_last(home, model_name)
-    compared = candidates.of_run(index, home, model_name, version)
+    compared = candidates.of_run(config, index, home, model_name, published_revision)
     scope = run_scope(index.fingerprint)
     with held(home, scope, "evaluate"), tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
         work = Path(temporary)

@@ -6,6 +6,7 @@
     manifest.py    MANIFEST.json: what a published tree holds; digests
     naming.py      names of versions
     store.py       `Store`: single objects below a prefix
+    transfer.py    one file, sent and fetched, held against its digest
     parts.py       files sent in parts whose sender ended
     trees.py       folders published whole, fetched whole
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from components.base_model.places import CONFIG, kind_of
 from components.errors import UserError
 from components.progress import log
 from pipelines.config import PipelineConfig
@@ -30,10 +31,10 @@ UNPRIVILEGED = (65532, 65532)
 _PASSED = (
     "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-    "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN",
+    "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE",
 )  # fmt: skip
 #: Variables that name a file of certificates.
-_CERTIFICATES = ("STORE_CA_BUNDLE", "AWS_CA_BUNDLE", "SSL_CERT_FILE")
+_CERTIFICATES = ("STORE_CA_BUNDLE", "AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 _SHM = Path("/dev/shm")
 
 
@@ -79,7 +80,7 @@ def arguments(
 
 def _environment(store: Mapping[str, str]) -> dict[str, str]:
     """The step's variables: of the embedded store alone, or else whatever reaches the user's own."""
-    given = {name: os.environ[name] for name in (*_PASSED, "SSL_CERT_FILE") if name in os.environ}
+    given = {name: os.environ[name] for name in _PASSED if name in os.environ}
     if store:
         return {**given, **store}
     return {**given, **{name: value for name, value in os.environ.items() if name.startswith(("STORE_", "AWS_"))}}
@@ -120,7 +121,12 @@ def _local_places(config: PipelineConfig) -> list[str]:
     relative = [key for key, place in named.items() if not Path(place).is_absolute()]
     if relative:
         raise UserError(f"{', '.join(relative)}: inside a container only absolute paths mean the same place; give one")
-    return [place for place in named.values() if Path(place).exists()]
+    places = list(named.values())
+    if "base_model" in named and kind_of(config.base_model) == "file":
+        # What lies beside a single file and describes it.
+        file = Path(config.base_model)
+        places += [str(file.with_suffix(".yaml")), str(file.parent / CONFIG)]
+    return [place for place in places if Path(place).exists()]
 
 
 def _user(root: Path) -> dict[str, Any]:

@@ -93,16 +93,10 @@ def _diff(flags: argparse.Namespace, store: Store) -> list[str]:
 
 
 def _pull(flags: argparse.Namespace, store: Store) -> list[str]:
-    from components.models.catalog import WEIGHTS
     from pipelines.models.published import find
 
     found, folder = find(store, flags.name), flags.folder
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file; give a folder")
-    others = sorted(p.name for p in folder.glob("*") if p.suffix in WEIGHTS and p.name != found.weights.path)
-    if others:
-        raise UserError(f"{folder}: holds another model ({others[0]}); give an empty folder, or remove that file")
-    found.place.get_tree(folder)
+    found.fetch(folder)
     return [
         f"{found.label}: {len(found.manifest.files)} files, {size(found.manifest.total_bytes)}, in {folder}; every "
         "file has the digest that was published",

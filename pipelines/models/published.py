@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from components.errors import UserError
 from components.models import catalog
 from components.models.record import ModelRecord, record_of
 from components.storage import Entry, Manifest, Store
@@ -34,6 +36,19 @@ class Published:
     def weights(self) -> Entry:
         """The model file."""
         return catalog.weights(self.manifest, self.place.uri)
+
+    def fetch(self, folder: Path) -> None:
+        """Fetch all files into `folder`, each held against its digest; those that are there already are kept.
+
+        Raises:
+            UserError: where `folder` is a file, or holds another model.
+        """
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: is a file; give a folder")
+        others = sorted(p.name for p in folder.glob("*") if p.suffix in catalog.WEIGHTS and p.name != self.weights.path)
+        if others:
+            raise UserError(f"{folder}: holds another model ({others[0]}); give an empty folder, or remove that file")
+        self.place.get_tree(folder)
 
 
 def find(store: Store, wanted: str) -> Published:

@@ -42,7 +42,7 @@ def describe(config: PipelineConfig, profile: Profile, server: Server, experimen
     lines = [
         *plan.overview(config, images_in(config.dataset)),
         f"disk         {plan.disk(config, weights_of(config.base_model), None)}, without crops and generated images",
-        f"GPU time     {gpu_time(profile, done)}",
+        f"GPU time     {gpu_time(profile, done, config.evaluate.shards)}",
         f"pipeline     {'a new version would be uploaded' if version is None else version.name}",
         f"cache        {cached(profile, done[0] if done else None, arguments(config), version)}",
         "steps",
@@ -87,21 +87,27 @@ def weights_of(base_model: str) -> dict[str, int] | None:
     }
 
 
-def gpu_time(profile: Profile, done: Sequence[Any]) -> str:
-    """What the newest run took that trained, and what the profile allows at most."""
+def gpu_time(profile: Profile, done: Sequence[Any], shards: int) -> str:
+    """What the newest run took that trained, the drawing of shards aside, and what the profile allows at most."""
     with_gpus = [step for step in images.STEPS if getattr(profile.steps, step).accelerator is not None]
     if not with_gpus:
         return "none: no step asks for a device"
     most = 0.0
     for step in with_gpus:
         own = getattr(profile.steps, step)
-        most += own.timeout * (1 + (own.retries.count if own.retries else 0)) * own.accelerator.count
+        # Each shard has a pod as evaluate's beside that one.
+        pods = 1 + shards if step == "evaluate" and shards > 1 else 1
+        most += own.timeout * (1 + (own.retries.count if own.retries else 0)) * own.accelerator.count * pods
+    at_most = f"at most {duration(most)}"
     for run in done:
         took = {step.name: step for step in runs.steps(run)}
         if all(took[step].state == "SUCCEEDED" for step in with_gpus):
             hours = sum(took[s].seconds * getattr(profile.steps, s).accelerator.count for s in with_gpus)
-            return f"{duration(hours)} in the newest run that trained ({run.display_name}); at most {duration(most)}"
-    return f"not known, no run has trained yet; at most {duration(most)}, by the profile's timeouts and retries"
+            rest = ", the drawing of shards not counted" if shards > 1 else ""
+            return (
+                f"{duration(hours)} in the newest run that trained ({run.display_name}){rest}; at most {duration(most)}"
+            )
+    return f"not known, no run has trained yet; {at_most}, by the profile's timeouts and retries"
 
 
 def cached(profile: Profile, last: Any, parameters: Mapping[str, Any], version: Version | None) -> str:

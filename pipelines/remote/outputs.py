@@ -57,10 +57,7 @@ def fetch(store: Store, version: Published, folder: Path) -> list[str]:
     Raises:
         UserError: where the folder holds another model.
     """
-    others = sorted(path.name for path in folder.glob("*.safetensors") if path.name != version.weights.path)
-    if others:
-        raise UserError(f"{folder}: holds another model ({others[0]}); give an empty folder, or remove that file")
-    version.place.get_tree(folder)
+    version.fetch(folder)
     fetched = [f"model     {folder / version.weights.path} ({size(version.weights.bytes)})"]
     record = version.record
     assert record is not None

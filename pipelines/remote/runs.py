@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +106,7 @@ def steps(run: Any, now: datetime.datetime | None = None) -> list[Step]:
 
     KFP does not say of a step that its cache answered it. What it says is the state of each node of Argo's graph: a
     step's node holds one called ``executor``, which is skipped then. Nodes do not name what they are in, but steps
-    run one after another.
+    run one after another, and the parts of a step, which have one each, before it.
     """
     now = now or datetime.datetime.now(datetime.timezone.utc)
     details = list((run.run_details.task_details if run.run_details else None) or [])
@@ -115,8 +115,7 @@ def steps(run: Any, now: datetime.datetime | None = None) -> list[Step]:
         (detail for detail in details if detail.display_name == "executor"),
         key=lambda detail: (detail.create_time, detail.state != "SKIPPED"),
     )
-    begun = [step for step in images.STEPS if task_name(step) in by_name]
-    inside = dict(zip(begun, executors))
+    inside = dict(zip(_in_turn([detail.display_name for detail in details]), executors))
     found = []
     for step in images.STEPS:
         detail = by_name.get(task_name(step))
@@ -127,6 +126,18 @@ def steps(run: Any, now: datetime.datetime | None = None) -> list[Step]:
         cached = step in inside and inside[step].state == "SKIPPED"
         state = "CACHED" if cached else detail.state or ""
         found.append(Step(step, state, _seconds(detail, now), detail))
+    return found
+
+
+def _in_turn(names: Sequence[str]) -> list[str]:
+    """The steps that have begun, and the parts of steps as often as they have, in the order in which they begin."""
+    parts = {step: [part for part, of in images.PARTS.items() if of == step] for step in images.STEPS}
+    found = []
+    for step in images.STEPS:
+        for part in parts[step]:
+            found += [part] * names.count(task_name(part))
+        if task_name(step) in names:
+            found.append(step)
     return found
 
 

@@ -64,6 +64,16 @@ def test_places_of_the_user_are_read_only_at_their_own_paths(config: PipelineCon
     }
 
 
+def test_what_describes_a_single_file_is_seen_with_it(config: PipelineConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "single"
+    (folder / "config").mkdir(parents=True)
+    for name in ("model.safetensors", "model.yaml", "other.yaml"):
+        (folder / name).write_bytes(b"x")
+    made = arguments(config.model_copy(update={"base_model": f"{folder}/model.safetensors"}), tmp_path)
+    mounted = [m["Target"] for m in made["mounts"] if m["Target"].startswith(f"{folder}/")]
+    assert sorted(mounted) == [f"{folder}/config", f"{folder}/model.safetensors", f"{folder}/model.yaml"]
+
+
 def test_a_place_in_a_store_is_not_mounted(config: PipelineConfig, tmp_path: Path) -> None:
     remote = config.model_copy(update={"dataset": "s3://b/data", "base_model": "s3://b/base"})
     assert [m["Target"] for m in arguments(remote, tmp_path)["mounts"] if not m["ReadOnly"]] == [

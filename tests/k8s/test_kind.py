@@ -94,8 +94,7 @@ def test_up_makes_the_cluster_loads_the_images_and_waits(machine: Machine) -> No
     assert [call for call in machine.calls() if not call.startswith(("docker", "python", "kind get"))] == [
         "make images",
         "kind create cluster --name defect-diffusion --config k8s/kind/cluster.yaml --wait 5m",
-        "kind load docker-image --name defect-diffusion defect-diffusion/crop:0.1.0",
-        "kind load docker-image --name defect-diffusion defect-diffusion/train:0.1.0",
+        "kind load docker-image --name defect-diffusion defect-diffusion/crop:0.1.0 defect-diffusion/train:0.1.0",
         f"{on} apply -k k8s/overlays/kind/kfp-cluster",
         f"{on} wait crd/applications.app.k8s.io --for condition=established --timeout=60s",
         f"{on} apply -k k8s/overlays/kind/kfp",

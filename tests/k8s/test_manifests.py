@@ -159,6 +159,8 @@ def test_clean_up_is_a_command_that_there_is_and_has_what_it_needs(
     assert (flags.command, flags.store) == ("gc", "s3://defect-diffusion")
     assert Access.from_env("s3", {**data, "STORE_ACCESS_KEY_ID": "k", "STORE_SECRET_ACCESS_KEY": "s"}).endpoint
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    # Where the config map's STORE_CA_BUNDLE lies in the steps' pods, too.
+    assert CA_FOLDER in [mount["mountPath"] for mount in container["volumeMounts"]]
     policy = named(overlays[overlay], "NetworkPolicy", "defect-diffusion-gc")["spec"]
     assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}

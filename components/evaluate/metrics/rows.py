@@ -26,10 +26,10 @@ class Rows(Protocol):
         ...
 
 
-def blocks(rows: Rows, at_once: int = AT_ONCE) -> Iterator[tuple[slice, np.ndarray]]:
-    """Where each block lies, and the block, float64 ``[≤ at_once, d]``."""
-    for start in range(0, len(rows), at_once):
-        place = slice(start, min(start + at_once, len(rows)))
+def blocks(rows: Rows) -> Iterator[tuple[slice, np.ndarray]]:
+    """Where each block lies, and the block, float64 ``[≤ AT_ONCE, d]``."""
+    for start in range(0, len(rows), AT_ONCE):
+        place = slice(start, min(start + AT_ONCE, len(rows)))
         yield place, rows[place]
 
 

@@ -230,7 +230,10 @@ def _read(weights: Path) -> Mapping[str, torch.Tensor]:
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{weights}: no PyTorch weights ({reason}); give FID's Inception") from None
-    if not isinstance(found, Mapping):
+    named = isinstance(found, Mapping) and all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in found.items()
+    )
+    if not named:
         raise UserError(f"{weights}: holds no named tensors; give the weights of FID's Inception")
     return {name.removeprefix("net.layers."): tensor for name, tensor in found.items()}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from components.documents import parse_json
 from components.errors import UserError
 from components.extractor import resized
 from components.storage import digest_of, sha256_file
@@ -18,6 +18,16 @@ from components.storage import digest_of, sha256_file
 _BATCH = 8
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    try:
+        found = parse_json(file.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error}); fetch the model again") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: is no mapping; fetch the model again")
+    return found
 
 
 class _Transformer(ABC):
@@ -31,7 +41,7 @@ class _Transformer(ABC):
         self.model: Any = model.eval().requires_grad_(False).to(self.device)
         self._side = side
         settings = folder / "preprocessor_config.json"
-        found = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+        found = _settings(settings) if settings.is_file() else {}
         mean, deviation = found.get("image_mean", usual[0]), found.get("image_std", usual[1])
         self._mean, self._deviation = (
             torch.tensor(values, device=self.device).reshape(1, 3, 1, 1) for values in (mean, deviation)

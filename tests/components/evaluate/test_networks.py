@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 import warnings
 from pathlib import Path
@@ -172,6 +173,21 @@ def test_what_is_no_inception_is_refused(tmp_path: Path) -> None:
         Inception(garbage)
     with pytest.raises(UserError, match=r"other\.pt: .* not the weights of FID's Inception"):
         Inception(other)
+    for content in ({1: torch.zeros(1)}, {"Conv2d_1a_3x3.conv.weight": "text"}):
+        torch.save(content, other)
+        with pytest.raises(UserError, match=r"other\.pt: holds no named tensors"):
+            Inception(other)
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"{", "cannot be read as JSON"), (b"[1]", "is no mapping")])
+def test_a_damaged_preprocessor_s_file_is_named(
+    tmp_path: Path, clip_folder: Path, content: bytes, message: str
+) -> None:
+    folder = tmp_path / "clip"
+    shutil.copytree(clip_folder, folder)
+    (folder / "preprocessor_config.json").write_bytes(content)
+    with pytest.raises(UserError, match=rf"preprocessor_config\.json: {message}"):
+        Clip(folder)
 
 
 @pytest.mark.integration

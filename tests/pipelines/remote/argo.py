@@ -51,6 +51,13 @@ def done(**steps: str) -> Scene:
     return scene("SUCCEEDED", **{**dict.fromkeys(images.STEPS, "SUCCEEDED"), **steps})
 
 
+def drawn_in_shards(shards: int, state: str) -> list[dict[str, Any]]:
+    """What is told of the tasks that draw, between train and evaluate: their executors are in `state`."""
+    begins = [1 + 5.0 * images.STEPS.index("train") + 4 + 0.1 * shard for shard in range(shards)]
+    over = "SUCCEEDED" if state == "SKIPPED" else state
+    return [t for b in begins for t in (_task("draw", over, b, b + 0.5), _task("executor", state, b, b + 0.5))]
+
+
 def _tasks(state: str, steps: dict[str, str]) -> list[dict[str, Any]]:
     found = [_task("root-driver", "SUCCEEDED", 0, 0.1), _task("root", state, 0.1, 60)]
     for number, step in enumerate(step for step in images.STEPS if step in steps):

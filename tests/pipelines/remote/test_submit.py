@@ -118,6 +118,19 @@ def test_a_run_that_fails_has_a_status_of_its_own_and_shows_why(
     assert main(["status", "--host", kfp.url]) == 3
 
 
+@pytest.mark.parametrize("drawing", ["SKIPPED", "SUCCEEDED"])
+def test_the_tasks_that_draw_for_evaluate_are_not_taken_for_steps(
+    kfp: KfpServer, server: Server, compiled: str, drawing: str
+) -> None:
+    run_id = started(kfp, server, compiled)
+    argo.scene("FAILED", snapshot="SUCCEEDED", crop="CACHED", train="CACHED", evaluate="FAILED")(kfp.runs[run_id])
+    kfp.runs[run_id]["run_details"]["task_details"] += argo.drawn_in_shards(3, drawing)
+    found = {step.name: step.state for step in runs.steps(server.runs.run_service_get_run(run_id))}
+    assert [found[step] for step in ("snapshot", "crop", "train", "evaluate", "select_best")] == [
+        "SUCCEEDED", "CACHED", "CACHED", "FAILED", "",
+    ]  # fmt: skip
+
+
 def test_a_driver_that_fails_is_its_steps_failure(kfp: KfpServer, server: Server, compiled: str) -> None:
     run_id = started(kfp, server, compiled)
     driver = {"display_name": "crop-driver", "state": "FAILED", "create_time": argo.at(1), "start_time": argo.at(1)}
@@ -328,6 +341,9 @@ def test_the_plan_says_what_is_known_and_sends_nothing(kfp: KfpServer, capsys: p
     said = capsys.readouterr().out
     assert "not counted: it cannot be read from here" in said
     assert "GPU time     not known, no run has trained yet; at most 54 h 00 min" in said
+    gpu = profiles.load("gpu", REFERENCES)
+    # Two shards are two more pods as evaluate's, of 6 h and two retries.
+    assert "at most 90 h 00 min" in forecast.gpu_time(gpu, [], shards=2)
     assert "pipeline     a new version would be uploaded" in said
     assert "cache        answers nothing: no run of this experiment has succeeded" in said
     assert re.search(r"train +4 +32Gi +1 × nvidia.com/gpu +12 h 00 min, 3 tries", said)
