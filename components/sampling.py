@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from components.base_model.layout import COMPONENTS
 from components.checkpoint_file import read_ckpt
 from components.errors import UserError
 
@@ -53,7 +54,7 @@ def load(folder: Path, device: str | None = None) -> Model:
 
     where = _device(device)
     dtype = torch.float16 if where.type == "cuda" else torch.float32
-    missing = [p for p in ("scheduler", "text_encoder", "tokenizer", "unet", "vae") if not (folder / p).is_dir()]
+    missing = [p for p in COMPONENTS if not (folder / p).is_dir()]
     if missing:
         raise UserError(f"{folder}: {', '.join(missing)} missing; it should be a diffusers folder, run train again")
     offline: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}

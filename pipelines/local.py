@@ -27,7 +27,7 @@ from components.archives import SUFFIXES
 from components.artifacts import SAMPLES, Decision, Metrics, PublishedModel, read_json, write_json
 from components.base_model.places import SUFFIXES as SINGLE_FILES
 from components.base_model.places import kind_of
-from components.dataset import is_archive
+from components.dataset import is_archive, is_remote
 from components.errors import UserError
 from components.models import catalog
 from components.storage import Store
@@ -87,7 +87,7 @@ def prepare(config: PipelineConfig, workdir: Path) -> PipelineConfig:
             hub.parse(base)
         except UserError as error:
             problems.append(f"base_model: {error}")
-    elif not _remote(base):
+    elif not is_remote(base):
         base = os.path.abspath(Path(base).expanduser())  # noqa: PTH100 - keeps the user's own links
         if not (Path(base).is_file() if kind_of(base) == "file" else Path(base).is_dir()):
             problems.append(
@@ -99,7 +99,7 @@ def prepare(config: PipelineConfig, workdir: Path) -> PipelineConfig:
             "dataset: DVC's remote is read with the STORE_* variables, and with the embedded store these are its own; "
             "give your own store, --set store=s3://bucket/prefix, where the remote is"
         )
-    if dataset not in SAMPLE_DATASETS and not _remote(dataset):
+    if dataset not in SAMPLE_DATASETS and not is_remote(dataset):
         dataset = os.path.abspath(Path(dataset).expanduser())  # noqa: PTH100
         # The plan unpacks an archive, and says what is wrong with it.
         if not Path(dataset).is_dir() and not is_archive(dataset):
@@ -115,10 +115,6 @@ def prepare(config: PipelineConfig, workdir: Path) -> PipelineConfig:
     if dataset in SAMPLE_DATASETS:
         dataset = str(_sample_set(dataset, workdir))
     return config.model_copy(update={"dataset": dataset, "base_model": base})
-
-
-def _remote(place: str) -> bool:
-    return "://" in place
 
 
 def _sample_set(name: str, workdir: Path) -> Path:

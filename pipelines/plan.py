@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.artifacts import write_json
+from components.base_model import layout
 from components.crop.survey import Survey, survey
 from components.errors import UserError
 from components.evaluate.config import too_few
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 #: Seconds on 2 cores with the quickstart model at 64 px: for one image through one training step, for
 #: one generated image and sampler step, and for the rest of a run. `make run` prints what it took.
 _REFERENCE = {"train_image": 0.040, "sample_step": 0.036, "other": 30.0}
-
-
-#: Folders of a base model that hold weights.
-PARTS = ("unet", "text_encoder", "vae")
 
 
 def describe(config: PipelineConfig, workdir: Path) -> str:
@@ -49,7 +46,7 @@ def describe(config: PipelineConfig, workdir: Path) -> str:
             for name, split in sorted(found.counts.items())
         ]
     base = Path(config.base_model)
-    weights = {part: _bytes(base / part) for part in PARTS} if base.is_dir() else None
+    weights = _weights(base) if base.is_dir() else None
     lines = [
         *overview(config, about),
         f"time         {_time(config, found, workdir)}",
@@ -140,7 +137,7 @@ def disk(
     """What a run leaves, in words.
 
     Args:
-        weights: bytes of each of `PARTS` of the base model; None where it is not at hand.
+        weights: bytes of each part with weights of the base model; None where it is not at hand.
         counts: class → crops by split; None where they are not counted yet: checkpoints and model alone are.
     """
     if weights is None:
@@ -157,5 +154,10 @@ def disk(
     return f"about {size(total)}"
 
 
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+def _weights(base: Path) -> dict[str, int]:
+    """Bytes of each part with weights of a diffusers folder."""
+    files = {path: file for path, file in layout.files_of(base).items() if path.endswith(".safetensors")}
+    return {
+        part: sum(file.stat().st_size for path, file in files.items() if path.startswith(f"{part}/"))
+        for part in layout.WEIGHTED
+    }

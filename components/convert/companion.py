@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-#: Parts of a Stable Diffusion pipeline that are needed to generate.
-_PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
+from components.base_model.layout import COMPONENTS
+
 _TEXT_SUFFIXES = {".json", ".txt"}
 
 
@@ -23,10 +23,10 @@ def write_companion(checkpoint: Path, folder: Path) -> None:
     """
     index = json.loads((checkpoint / "model_index.json").read_text(encoding="utf-8"))
     kept = {
-        key: value if key in _PARTS or not isinstance(value, list) else [None, None] for key, value in index.items()
+        key: value if key in COMPONENTS or not isinstance(value, list) else [None, None] for key, value in index.items()
     }
     _write(folder / "model_index.json", {**kept, "requires_safety_checker": False})
-    for part in _PARTS:
+    for part in COMPONENTS:
         for path in sorted((checkpoint / part).iterdir()):
             if path.suffix not in _TEXT_SUFFIXES or path.name.endswith(".index.json"):
                 continue

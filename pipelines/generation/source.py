@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components.base_model.layout import COMPONENTS
 from components.documents import parse_json
 from components.errors import UserError
 from components.models import catalog
@@ -21,7 +22,6 @@ from components.progress import log
 from components.storage import Store
 from pipelines.embedded_store import EmbeddedStore
 
-PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
 _SUPPORTED = "supported are Stable Diffusion 1.x and 2.x, text to image"
 
 
@@ -77,7 +77,7 @@ class Source:
         """SHA-256 of all weights and of the configuration: equal where the same images come out."""
         digest = hashlib.sha256()
         weights = [self.file] if self.file else sorted(self.folder.glob("*/*.safetensors"))
-        for path in [*weights, *sorted(p for part in PARTS for p in (self.folder / part).glob("*.json"))]:
+        for path in [*weights, *sorted(p for part in COMPONENTS for p in (self.folder / part).glob("*.json"))]:
             digest.update(path.name.encode() + b"\0")
             with path.open("rb") as opened:
                 while block := opened.read(1 << 20):
@@ -193,7 +193,7 @@ def _checked(source: Source) -> Source:
     """Refuse, by name, what cannot be drawn from."""
     index = _read(source.folder / "model_index.json")
     kind, second = str(index.get("_class_name", "")), index.get("text_encoder_2")
-    missing = [part for part in PARTS if not (source.folder / part).is_dir()]
+    missing = [part for part in COMPONENTS if not (source.folder / part).is_dir()]
     if "XL" in kind or "3" in kind or "Flux" in kind or (isinstance(second, list) and second[:1] not in ([], [None])):
         raise UserError(f"--model {source.label}: a {kind}; {_SUPPORTED}")
     if missing:

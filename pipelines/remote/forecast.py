@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components import images
+from components.base_model import layout
 from components.errors import Unavailable, UserError
 from components.progress import duration
 from components.storage import Store
@@ -83,7 +84,7 @@ def weights_of(base_model: str) -> dict[str, int] | None:
         return None
     return {
         part: sum(e.bytes for e in found.files if e.path.startswith(f"{part}/") and e.path.endswith(".safetensors"))
-        for part in plan.PARTS
+        for part in layout.WEIGHTED
     }
 
 
