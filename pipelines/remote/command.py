@@ -157,10 +157,9 @@ def _checked(config: PipelineConfig) -> dict[str, Any]:
         UserError: for what a cluster cannot reach.
     """
     problems = [
-        f"{key}: {value} is known on this machine only; give a place in the store, s3://bucket/… (k8s/README.md says "
+        f"{key}: {place} is known on this machine only; give a place in the store, s3://bucket/… (k8s/README.md says "
         "how data and base models get there)"
-        for key, value in (("dataset", config.dataset), ("base_model", config.base_model), ("store", config.store))
-        if value is None or "://" not in value
+        for key, place in config.known_here_only().items()
     ]
     if problems:
         raise UserError(*problems)
