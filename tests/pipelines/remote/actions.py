@@ -29,8 +29,7 @@ def submit(kfp: KfpServer, *flags: str) -> int:
 def started(kfp: KfpServer, server: Server, compiled: str) -> str:
     """A run that was started; its id."""
     version = versions.upload(server, compiled)
-    experiment = runs.experiment(server, "defect-diffusion", create=True)
-    assert experiment is not None
+    experiment = runs.experiment(server, "defect-diffusion")
     config = load("quickstart", [flag.removeprefix("--set=") for flag in SETTINGS])
     run = runs.create(server, experiment, runs.new_name("boards"), version, arguments(config), "account")
     return str(run.run_id)
