@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from components.convert.companion import write_companion
 from components.convert.layout import targets
 from components.convert.source import Source
 from tests.conftest import ROOT
+from tests.environment import without_store
 
 BASE = ROOT / "pipelines" / "quickstart" / "base"
 PROMPTS = {"short": "a scan of a printed circuit board", "pin-hole": "a photo of a metal tile"}
@@ -31,8 +31,7 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("STORE_", "AWS_"))}
-    return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return {**without_store(), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def generate(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
