@@ -25,6 +25,13 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what stays in one process where several share the tests (`-n`): a file, and all that use Docker's daemon."""
+    for item in items:
+        together = "docker" if item.get_closest_marker("docker") else item.path.relative_to(ROOT).as_posix()
+        item.add_marker(pytest.mark.xdist_group(together))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real defect images, which are not part of the project."""
