@@ -118,7 +118,7 @@ settings: $(VENV)/.installed ## list every setting with its value and meaning
 	@$(BIN)/python -m pipelines settings $(SETTINGS)
 
 test: $(VENV)/.dev ## all tests: unit, integration, end to end, in containers (JOBS=2 processes)
-	@OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n '$(JOBS)' --dist loadgroup --no-loadscope-reorder
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n '$(JOBS)' --no-loadscope-reorder
 
 test-unit: $(VENV)/.dev ## the quick tests: no store, no model
 	@$(BIN)/python -m pytest -m 'not integration and not e2e and not docker'

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadFileScheduling
+
     from components.storage import Store
     from pipelines.embedded_store import EmbeddedStore
     from tests.hub_server import HubServer
@@ -25,11 +28,17 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what stays in one process where several share the tests (`-n`): a file, and all that use Docker's daemon."""
-    for item in items:
-        together = "docker" if item.get_closest_marker("docker") else item.path.relative_to(ROOT).as_posix()
-        item.add_marker(pytest.mark.xdist_group(together))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Give each of several processes (`-n`) a file of tests at a time, and one of them all that ask Docker's daemon."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "tests/docker" if file.startswith("tests/docker/") else file
+
+    return Files(config, log)
 
 
 @pytest.fixture(scope="session")
