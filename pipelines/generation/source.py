@@ -197,8 +197,9 @@ def _checked(source: Source) -> Source:
         raise UserError(f"--model {source.label}: a {kind}; {SUPPORTED}")
     if missing:
         raise UserError(f"--model {source.label}: {', '.join(missing)} missing in {source.folder}; {SUPPORTED}")
-    channels = _config(source.folder / "unet").get("in_channels")
-    latent = _config(source.folder / "vae").get("latent_channels")
+    # Four is what diffusers takes a config to mean that does not say it.
+    channels = _config(source.folder / "unet").get("in_channels", 4)
+    latent = _config(source.folder / "vae").get("latent_channels", 4)
     # Beside the latents, one that inpaints is given those of an image, and a mask.
     if not isinstance(latent, int) or channels not in (latent, 2 * latent + 1):
         raise UserError(
