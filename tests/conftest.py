@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import signal
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.environment import forget_store
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -73,9 +74,7 @@ def store(embedded_store: EmbeddedStore) -> Iterator[Store]:
     from components.storage import Store
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in os.environ:
-            if name.startswith(("STORE_", "AWS_")):
-                patch.delenv(name)
+        forget_store(patch)
         for name, value in embedded_store.environ.items():
             patch.setenv(name, value)
         yield Store.from_env(embedded_store.uri)
