@@ -1,6 +1,6 @@
-# make help lists the targets. Settings: DATA, NAME, BASE, SET, PARAMS, SEEDS, SEED, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES,
-# FLAGS, PROFILE, PUSHED, RUNNER, IMAGES_TAG, REGISTRY, BASE_IMAGE, RELEASE, WHEELS, PYTHON, TORCH_INDEX, HASHES, TORCH_HASH, TARGETS,
-# SECONDS, CORPUS.
+# make help lists the targets. Settings: DATA, NAME, BASE, SET, PARAMS, SEEDS, SEED, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT,
+# IMAGES, FLAGS, PROFILE, PUSHED, RUNNER, IMAGES_TAG, REGISTRY, BASE_IMAGE, RELEASE, WHEELS, PYTHON, TORCH_INDEX, HASHES,
+# TORCH_HASH, TARGETS, SECONDS, CORPUS.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -36,7 +36,7 @@ RUNNER ?= host
 # Images: their tag, the base and a folder of wheels that they are built from, and the registry that they are pushed to.
 IMAGES_TAG ?=
 BASE_IMAGE ?=
-# With RELEASE=1 images are built from, and pushed with, a base that is named by digest (BASE_IMAGE=name@sha256:…) alone.
+# RELEASE=1 refuses images on a base that is not named by digest: BASE_IMAGE=name@sha256:…
 RELEASE ?=
 WHEELS ?=
 REGISTRY ?=
@@ -70,8 +70,9 @@ plan: $(VENV)/.installed ## say what `make run` would do
 # They take any Python, and none of the packages that are in the images.
 CONTAINER_IMAGES = $(PYTHON) -m pipelines.container_images
 images: ## build an image per step and one of the tools, and say how large they are (BASE_IMAGE=image TORCH_INDEX=url WHEELS=folder)
-	@$(CONTAINER_IMAGES) build $(if $(IMAGES_TAG),--tag '$(IMAGES_TAG)') $(if $(RELEASE),--release) $(if $(BASE_IMAGE),--base '$(BASE_IMAGE)') \
-		$(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)') $(if $(WHEELS),--wheels '$(WHEELS)') -- $(FLAGS)
+	@$(CONTAINER_IMAGES) build $(if $(IMAGES_TAG),--tag '$(IMAGES_TAG)') $(if $(RELEASE),--release) \
+		$(if $(BASE_IMAGE),--base '$(BASE_IMAGE)') $(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)') \
+		$(if $(WHEELS),--wheels '$(WHEELS)') -- $(FLAGS)
 
 push-images: ## push the images to REGISTRY=place and write their digests to images.yaml
 	@$(CONTAINER_IMAGES) push $(if $(IMAGES_TAG),--tag '$(IMAGES_TAG)') $(if $(RELEASE),--release) --registry '$(REGISTRY)'
