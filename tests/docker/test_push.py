@@ -102,14 +102,15 @@ def test_pushed_images_are_compiled_and_run_by_their_digests(
 
 
 @pytest.fixture
-def pinned_base(registry: str, daemon: docker.DockerClient) -> str:
+def pinned_base(registry: str, daemon: docker.DockerClient) -> Iterator[str]:
     """A tiny base in the registry, by its digest."""
     name = f"{registry}/base:{TAG}"
     tiny_image(daemon, name, "base")
     daemon.images.push(name)
     (digest,) = daemon.images.get(name).attrs["RepoDigests"]
     daemon.images.remove(name)
-    return f"{name}@{digest.rpartition('@')[2]}"
+    yield f"{name}@{digest.rpartition('@')[2]}"
+    daemon.images.remove(digest, force=True)
 
 
 def test_a_release_is_pushed_with_the_digest_of_its_base(
