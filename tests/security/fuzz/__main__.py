@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
+from random import Random
 
 import atheris
 
@@ -26,6 +27,7 @@ with atheris.instrument_imports(**_SEEN):
     from components.crop.images import Unreadable
     from components.errors import Unavailable, UserError
     from tests.security.fuzz import targets
+    from tests.security.fuzz.mutations import other_word
 
 _RUNS = 10**9
 
@@ -94,8 +96,14 @@ def main(name: str, seconds: str = "60", corpus: str = "") -> None:
             except (UserError, Unavailable, Wrong) as error:
                 branches.note(error)
 
+        def mutate(data: bytes, most: int, seed: int) -> bytes:
+            random = Random(seed)
+            return other_word(data, random)[:most] if random.random() < 0.5 else atheris.Mutate(data, most)
+
         flags = [f"-max_total_time={seconds}", f"-artifact_prefix={home}/", "-timeout=20", "-rss_limit_mb=2048"]
-        atheris.Setup([sys.argv[0], str(home), *flags, f"-runs={_RUNS}", "-print_final_stats=0"], once)
+        atheris.Setup(
+            [sys.argv[0], str(home), *flags, f"-runs={_RUNS}", "-print_final_stats=0"], once, custom_mutator=mutate
+        )
         atheris.Fuzz()
 
 
