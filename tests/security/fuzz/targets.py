@@ -325,7 +325,6 @@ def _checkpoint(data: bytes, folder: Path) -> object:
 
 
 def _checkpoint_seeds() -> list[bytes]:
-
     import torch
 
     found = []
