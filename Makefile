@@ -1,6 +1,6 @@
 # make help lists the targets. Settings: DATA, NAME, BASE, SET, PARAMS, SEEDS, SEED, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT,
-# IMAGES, FLAGS, PROFILE, PUSHED, RUNNER, IMAGES_TAG, REGISTRY, BASE_IMAGE, RELEASE, WHEELS, PYTHON, TORCH_INDEX, HASHES,
-# TORCH_HASH, TARGETS, SECONDS, CORPUS.
+# IMAGES, FLAGS, JOBS, PROFILE, PUSHED, RUNNER, IMAGES_TAG, REGISTRY, BASE_IMAGE, RELEASE, WHEELS, PYTHON, TORCH_INDEX,
+# HASHES, TORCH_HASH, TARGETS, SECONDS, CORPUS.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,6 +21,8 @@ N ?= 100
 OUT ?= new-images
 IMAGES ?= 200 2000
 FLAGS ?=
+# Of `make test`: how many processes share the tests, a file each at a time. Each keeps about one core busy.
+JOBS ?= 2
 # HASHES=1 installs by digest, from requirements.hashes and requirements.torch.hashes; TORCH_HASH=sha256:… names torch's
 # wheel instead of the latter, as it must be for one of TORCH_INDEX.
 HASHES ?=
@@ -119,8 +121,8 @@ gc: $(VENV)/.installed ## delete from the store what nothing refers to any more 
 settings: $(VENV)/.installed ## list every setting with its value and meaning
 	@$(BIN)/python -m pipelines settings $(SETTINGS)
 
-test: $(VENV)/.dev ## all tests: unit, integration, end to end, in containers
-	@$(BIN)/python -m pytest
+test: $(VENV)/.dev ## all tests: unit, integration, end to end, in containers (JOBS=2 processes)
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n '$(JOBS)' --no-loadscope-reorder
 
 test-unit: $(VENV)/.dev ## the quick tests: no store, no model
 	@$(BIN)/python -m pytest -m 'not integration and not e2e and not docker'

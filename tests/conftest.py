@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadFileScheduling
+
     from components.storage import Store
     from pipelines.embedded_store import EmbeddedStore
     from tests.hub_server import HubServer
@@ -23,6 +26,19 @@ ROOT = Path(__file__).parent.parent
 def pytest_configure() -> None:
     """Let an interrupt end the processes that tests start: a shell has it ignored by what it runs in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Give each of several processes (`-n`) a file of tests at a time, and one of them all that ask Docker's daemon."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "tests/docker" if file.startswith("tests/docker/") else file
+
+    return Files(config, log)
 
 
 @pytest.fixture(scope="session")
