@@ -93,8 +93,9 @@ def _share_state(trainer: Trainer, shared: Path) -> None:
     if trainer.accelerator.num_processes == 1:
         return
     if trainer.done:
+        snapshot = trainer.snapshot(publish=False, save=True)
         with (shared / "state.pt").open("wb") as file:
-            torch.save(trainer.snapshot(publish=False, save=True).state, file)
+            torch.save({"trainer": snapshot.state, "weights": snapshot.weights}, file)
     trainer.accelerator.wait_for_everyone()
     # Until all have read it.
     trainer.accelerator.wait_for_everyone()
@@ -104,7 +105,8 @@ def _share_state(trainer: Trainer, shared: Path) -> None:
 def _take_state(trainer: Trainer, shared: Path) -> None:
     trainer.accelerator.wait_for_everyone()
     if (shared / "state.pt").exists():
-        trainer.restore(unpacked(torch.load(shared / "state.pt", weights_only=True, map_location="cpu", mmap=True)))
+        state = torch.load(shared / "state.pt", weights_only=True, map_location="cpu", mmap=True)
+        trainer.restore(unpacked(state["trainer"]), unpacked(state["weights"]))
     trainer.accelerator.wait_for_everyone()
 
 
