@@ -69,6 +69,7 @@ def _tie(parent: int, niceness: int) -> Callable[[], None] | None:
     """What the child does before it becomes the command."""
     if not sys.platform.startswith("linux"):
         return None
+    session = _session_niceness()
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
     def preexec() -> None:
@@ -80,6 +81,15 @@ def _tie(parent: int, niceness: int) -> Callable[[], None] | None:
             # Where Linux groups processes by session (autogroup, sched(7)), a process's own niceness counts within its
             # session alone: beside another it weighs as much as all of that.
             with contextlib.suppress(OSError):
-                _AUTOGROUP.write_text(str(niceness))
+                _AUTOGROUP.write_text(str(min(19, session + niceness)))
 
     return preexec
+
+
+def _session_niceness() -> int:
+    """That of this process's session, beside others; 0 where Linux does not group processes by session."""
+    try:
+        # "/autogroup-25 nice 0"
+        return int(_AUTOGROUP.read_text().split()[-1])
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -16,7 +16,7 @@ from components.artifacts import CheckpointIndex, CheckpointRef, CropSet
 from components.errors import Unavailable, UserError
 from components.progress import log
 from components.storage import Store
-from components.train import data, model, processes
+from components.train import compilation, data, model, processes
 from components.train.config import TrainConfig
 from components.train.fit import Timing, fit, follow
 from components.train.history import Diverged, History
@@ -60,6 +60,8 @@ def carry_out(job: Job) -> None:
 
 def _trainer(job: Job, accelerator: Accelerator) -> Trainer:
     config, crops = job.config, job.crops
+    if config.compile:
+        compilation.check(accelerator.device)
     listed = artifacts.read_crops(crops, "train")
     crop_set = artifacts.read_json(crops / "crops.json", CropSet)
     images = data.load_images(crops / "train", listed)

@@ -51,6 +51,9 @@ class Trainer:
                 base.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
         base.unet.to(self.device)
         base.text_encoder.to(self.device)
+        if config.compile:
+            # In place: the parameters keep their names, and what reads them need not know.
+            base.unet.compile(dynamic=False)
         rates = {"unet": config.learning_rate, "text_encoder": config.text_encoder_lr or config.learning_rate}
         groups: list[dict[str, Any]] = [
             {"params": [p for p in part.parameters() if p.requires_grad], "lr": rates[name]}

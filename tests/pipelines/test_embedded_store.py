@@ -117,9 +117,9 @@ def test_it_yields_the_processor_to_what_uses_it(embedded_store: EmbeddedStore) 
     ours, its = (Path(f"/proc/{who}/autogroup") for who in ("self", embedded_store.pid))
     if not ours.exists():
         pytest.skip("this kernel does not group processes by session")
-    group, _, niceness = its.read_text().split()
-    assert group != ours.read_text().split()[0]
-    assert int(niceness) > 0
+    (group, _, niceness), (other, _, own) = (path.read_text().split() for path in (its, ours))
+    assert group != other
+    assert int(niceness) > int(own)
 
 
 def test_its_memory_is_known(embedded_store: EmbeddedStore) -> None:

@@ -1,0 +1,28 @@
+"""Whether torch can compile on this machine, found out before training."""
+
+from __future__ import annotations
+
+import torch
+
+from components.errors import UserError
+
+
+def check(device: torch.device) -> None:
+    """Compile something small for `device`: what torch needs (a compiler, headers) differs by system and version.
+
+    Raises:
+        UserError: where that does not work.
+    """
+    try:
+        torch.compile(_small, dynamic=False)(torch.ones(8, device=device))
+    # What a compiler, or its absence, makes torch raise is not to be foreseen.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"train.compile: torch cannot compile for the {device.type} here ({reason}); install a C++ compiler (g++) "
+            "and Python's headers where the step runs, or unset this"
+        ) from None
+
+
+def _small(values: torch.Tensor) -> torch.Tensor:
+    return (values + 1).sin()
