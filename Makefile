@@ -1,6 +1,6 @@
-# make help lists the targets. Settings: DATA, NAME, BASE, SET, PARAMS, SEEDS, SEED, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT, IMAGES,
-# FLAGS, PROFILE, PUSHED, RUNNER, IMAGES_TAG, REGISTRY, BASE_IMAGE, WHEELS, PYTHON, TORCH_INDEX, HASHES, TORCH_HASH, TARGETS,
-# SECONDS, CORPUS.
+# make help lists the targets. Settings: DATA, NAME, BASE, SET, PARAMS, SEEDS, SEED, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT,
+# IMAGES, FLAGS, JOBS, PROFILE, PUSHED, RUNNER, IMAGES_TAG, REGISTRY, BASE_IMAGE, RELEASE, WHEELS, PYTHON, TORCH_INDEX,
+# HASHES, TORCH_HASH, TARGETS, SECONDS, CORPUS.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,7 +21,10 @@ N ?= 100
 OUT ?= new-images
 IMAGES ?= 200 2000
 FLAGS ?=
-# With HASHES=1 everything but torch is installed from requirements.hashes; TORCH_HASH=sha256:… is that of torch's wheel.
+# Of `make test`: how many processes share the tests, a file each at a time. Each keeps about one core busy.
+JOBS ?= 2
+# HASHES=1 installs by digest, from requirements.hashes and requirements.torch.hashes; TORCH_HASH=sha256:… names torch's
+# wheel instead of the latter, as it must be for one of TORCH_INDEX.
 HASHES ?=
 TORCH_HASH ?=
 # Of `make fuzz`: what is fuzzed (everything), for how long each, and where the inputs are kept.
@@ -36,6 +39,8 @@ RUNNER ?= host
 # Images: their tag, the base and a folder of wheels that they are built from, and the registry that they are pushed to.
 IMAGES_TAG ?=
 BASE_IMAGE ?=
+# RELEASE=1 refuses images on a base that is not named by digest: BASE_IMAGE=name@sha256:…
+RELEASE ?=
 WHEELS ?=
 REGISTRY ?=
 
@@ -68,11 +73,12 @@ plan: $(VENV)/.installed ## say what `make run` would do
 # They take any Python, and none of the packages that are in the images.
 CONTAINER_IMAGES = $(PYTHON) -m pipelines.container_images
 images: ## build an image per step and one of the tools, and say how large they are (BASE_IMAGE=image TORCH_INDEX=url WHEELS=folder)
-	@$(CONTAINER_IMAGES) build $(if $(IMAGES_TAG),--tag '$(IMAGES_TAG)') $(if $(BASE_IMAGE),--base '$(BASE_IMAGE)') \
-		$(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)') $(if $(WHEELS),--wheels '$(WHEELS)') -- $(FLAGS)
+	@$(CONTAINER_IMAGES) build $(if $(IMAGES_TAG),--tag '$(IMAGES_TAG)') $(if $(RELEASE),--release) \
+		$(if $(BASE_IMAGE),--base '$(BASE_IMAGE)') $(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)') \
+		$(if $(WHEELS),--wheels '$(WHEELS)') -- $(FLAGS)
 
 push-images: ## push the images to REGISTRY=place and write their digests to images.yaml
-	@$(CONTAINER_IMAGES) push $(if $(IMAGES_TAG),--tag '$(IMAGES_TAG)') --registry '$(REGISTRY)'
+	@$(CONTAINER_IMAGES) push $(if $(IMAGES_TAG),--tag '$(IMAGES_TAG)') $(if $(RELEASE),--release) --registry '$(REGISTRY)'
 
 compile: $(VENV)/.installed ## write the pipeline to pipeline.yaml: for PROFILE=kind, or PROFILE=gpu PUSHED=images.yaml
 	@$(BIN)/python -m pipelines compile $(SETTINGS) $(if $(PROFILE),--profile '$(PROFILE)') \
@@ -115,8 +121,8 @@ gc: $(VENV)/.installed ## delete from the store what nothing refers to any more 
 settings: $(VENV)/.installed ## list every setting with its value and meaning
 	@$(BIN)/python -m pipelines settings $(SETTINGS)
 
-test: $(VENV)/.dev ## all tests: unit, integration, end to end, in containers
-	@$(BIN)/python -m pytest
+test: $(VENV)/.dev ## all tests: unit, integration, end to end, in containers (JOBS=2 processes)
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n '$(JOBS)' --no-loadscope-reorder
 
 test-unit: $(VENV)/.dev ## the quick tests: no store, no model
 	@$(BIN)/python -m pytest -m 'not integration and not e2e and not docker'
@@ -188,10 +194,12 @@ lock: $(VENV)/.dev ## take up newer versions of the dependencies
 	@(sed -n '/^#/!q;p' requirements.lock; sed '/^# The following packages were excluded/,$$d' requirements.new) \
 	  >requirements.lock.tmp && mv requirements.lock.tmp requirements.lock && rm requirements.new
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --fork-strategy fewest \
-	  -c requirements.lock --generate-hashes --no-annotate --no-header \
-	  $(addprefix --no-emit-package ,torch $(CUDA)) --quiet -o requirements.new >/dev/null
-	@(sed -n '/^#/!q;p' requirements.hashes; sed '/^# The following packages were excluded/,$$d' requirements.new) \
-	  >requirements.hashes.tmp && mv requirements.hashes.tmp requirements.hashes && rm requirements.new
+	  -c requirements.lock --generate-hashes --no-annotate --no-header --quiet -o requirements.new >/dev/null
+	@for file in requirements.hashes requirements.torch.hashes; do sed -n '/^#/!q;p' $$file >$$file.tmp; done
+	@awk -v names='torch $(CUDA)' 'BEGIN { split(names, name); for (i in name) torch[name[i]] } \
+	  /^[^ #]/ { split($$0, part, "=="); file = "requirements." (part[1] in torch ? "torch." : "") "hashes.tmp" } \
+	  { print >>file }' requirements.new && rm requirements.new
+	@for file in requirements.hashes requirements.torch.hashes; do mv $$file.tmp $$file; done
 
 clean: ## remove the environment and everything that runs left
 	rm -rf '$(VENV)' '$(AUDIT)' '$(FUZZ)' '$(WORKDIR)' sbom.json
@@ -201,13 +209,18 @@ $(VENV)/bin/python:
 	  f"Python 3.10 to 3.12 is needed, this is {v[0]}.{v[1]}; name another one with PYTHON=python3.11")'
 	@$(PYTHON) -m venv '$(VENV)'
 
-$(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python $(if $(HASHES)$(TORCH_HASH),$(VENV)/.hashed)
 	@echo "installing the pinned dependencies into $(VENV) (once)"
-	@$(if $(HASHES),$(INSTALL) --require-hashes --no-deps -r requirements.hashes)
-	@$(if $(TORCH_HASH),echo "$$(grep '^torch==' requirements.lock) --hash=$(TORCH_HASH)" >'$(VENV)/torch.txt' && \
-	  $(INSTALL) $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)') --require-hashes --no-deps -r '$(VENV)/torch.txt')
 	@$(if $(TORCH_INDEX),$(PIP) --index-url '$(TORCH_INDEX)' torch)
 	@$(PIP) -e '.[torch,pipeline]'
+	@touch $@
+
+# What is installed by digest, before pip may choose.
+$(VENV)/.hashed: | $(VENV)/bin/python
+	@$(if $(TORCH_INDEX),$(if $(TORCH_HASH),,$(error HASHES=1: name the wheel of TORCH_INDEX with TORCH_HASH=sha256:…)))
+	@$(INSTALL) --require-hashes --no-deps -r requirements.hashes $(if $(TORCH_HASH),,-r requirements.torch.hashes)
+	@$(if $(TORCH_HASH),echo "$$(grep '^torch==' requirements.lock) --hash=$(TORCH_HASH)" >'$(VENV)/torch.txt' && \
+	  $(INSTALL) $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)') --require-hashes --no-deps -r '$(VENV)/torch.txt')
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

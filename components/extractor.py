@@ -8,7 +8,6 @@ features are named after them (``kd_lite0``) and are not comparable with FID or 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,8 +26,8 @@ class Extractor(Protocol):
     width: int  #: features an image
     record: dict[str, str]  #: what made the features, for `Metrics.extractor`
 
-    def features(self, images: np.ndarray, seen: Callable[[int], None] = ...) -> np.ndarray:
-        """uint8 ``[n, height, width, 3]`` to float64 ``[n, width]``; `seen` is called with each batch's size."""
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """uint8 ``[n, height, width, 3]`` to float64 ``[n, width]``."""
         ...
 
 
@@ -65,8 +64,8 @@ class Lite0:
             "normalisation": "(x - 127) / 128",
         }
 
-    def features(self, images: np.ndarray, seen: Callable[[int], None] = lambda count: None) -> np.ndarray:
-        """Features of `images`; `seen` is called with the number of images after each batch.
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """Features of `images`.
 
         Args:
             images: uint8 ``[n, height, width, 3]``, RGB.
@@ -80,7 +79,6 @@ class Lite0:
             with torch.inference_mode():
                 maps = self._network.extract_features(self._prepared(batch))
             rows.append(maps.mean((2, 3)).double().cpu().numpy())
-            seen(len(batch))
         return np.concatenate(rows)
 
     def logits(self, features: np.ndarray) -> np.ndarray:

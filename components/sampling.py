@@ -85,12 +85,13 @@ def load_file(file: Path, config: Path, device: str | None = None) -> Model:
     return _ready(loaded.tokenizer, loaded.text_encoder, loaded.unet, loaded.vae, solver(config), where)
 
 
-def pipeline_of(file: Path, config: Path, dtype: torch.dtype) -> Any:
+def pipeline_of(file: Path, config: Path, dtype: torch.dtype, autoencoder: Path | None = None) -> Any:
     """The `StableDiffusionPipeline` of one file in the original key layout, offline, on the CPU.
 
     Args:
-        file: `.safetensors` or `.ckpt`; without an autoencoder where `config` has its weights.
+        file: `.safetensors` or `.ckpt`.
         config: diffusers folder that describes the model.
+        autoencoder: diffusers folder with the one to take where `file` holds none; `config`, if not given.
 
     Raises:
         UserError: when the file does not hold what `config` describes, or more than tensors.
@@ -99,7 +100,7 @@ def pipeline_of(file: Path, config: Path, dtype: torch.dtype) -> Any:
     from diffusers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    names, given = _names(file), {}
+    names, given, autoencoder = _names(file), {}, autoencoder or config
     if any(name.startswith("lora_") for name in names):
         raise UserError(
             f"{file}: a LoRA alone, which draws on its base model only; load it there with load_lora_weights, or "
@@ -107,13 +108,13 @@ def pipeline_of(file: Path, config: Path, dtype: torch.dtype) -> Any:
         )
     try:
         if not any(name.startswith("first_stage_model.") for name in names):
-            if not any((config / "vae").glob("*.safetensors")):
+            if not any((autoencoder / "vae").glob("*.safetensors")):
                 raise UserError(
                     f"{file}: holds no autoencoder (convert.include_vae false); copy its base model's "
-                    f"vae/diffusion_pytorch_model.safetensors to {config / 'vae'}"
+                    f"vae/diffusion_pytorch_model.safetensors to {autoencoder / 'vae'}"
                 )
             given["vae"] = AutoencoderKL.from_pretrained(
-                config, subfolder="vae", use_safetensors=True, local_files_only=True
+                autoencoder, subfolder="vae", use_safetensors=True, local_files_only=True
             )
         loaded = StableDiffusionPipeline.from_single_file(
             str(file), config=str(config), torch_dtype=dtype, local_files_only=True, safety_checker=None, **given

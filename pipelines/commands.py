@@ -220,12 +220,7 @@ def compile(flags: argparse.Namespace) -> int:
         raise UserError(f"--output {flags.output}: the folder {flags.output.absolute().parent} does not exist")
     compiler.Compiler().compile(make_pipeline(config, profile=cluster), str(flags.output))
     print(f"wrote {flags.output}")
-    here = [
-        f"{key}={value}"
-        for key, value in (("dataset", config.dataset), ("base_model", config.base_model), ("store", config.store))
-        if value is None or "://" not in value
-    ]
-    if here:
+    if here := [f"{key}={place}" for key, place in config.known_here_only().items()]:
         print(f"on a cluster, give s3:// places for what is only known here: {', '.join(here)}")
     return 0
 

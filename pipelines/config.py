@@ -66,6 +66,13 @@ class PipelineConfig(Settings):
     )
     convert: ConvertConfig = Field(default_factory=ConvertConfig, description="Settings of the convert step.")
 
+    def known_here_only(self) -> dict[str, str | None]:
+        """The settings that name a place of this machine, which no cluster reaches, or none; with what they name."""
+        from components.dataset import is_remote
+
+        places = {"dataset": self.dataset, "base_model": self.base_model, "store": self.store}
+        return {key: place for key, place in places.items() if place is None or not is_remote(place)}
+
 
 def find(params: str) -> Path:
     """A parameter file by its path, or by the name of one that comes with the project (``quickstart``).

@@ -16,6 +16,7 @@ from typing import TextIO
 from kfp import local
 
 from components import images
+from components.memory import peak_of
 from components.progress import duration
 from pipelines.kfp_local import StepRun
 
@@ -58,4 +59,4 @@ class HostProcesses:
         seconds = time.monotonic() - started
         if process.returncode == 0:
             print(f"   {step} took {duration(seconds)}", file=stream, flush=True)
-        return StepRun(step, seconds, process.returncode, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+        return StepRun(step, seconds, process.returncode, peak_of(usage))

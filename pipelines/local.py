@@ -29,6 +29,7 @@ from components.base_model.places import SUFFIXES as SINGLE_FILES
 from components.base_model.places import kind_of
 from components.dataset import is_archive, is_remote
 from components.errors import UserError
+from components.memory import own_peak
 from components.models import catalog
 from components.storage import Store
 from components.versions.dvc_location import is_dvc
@@ -168,7 +169,7 @@ def run(config: PipelineConfig, workdir: Path, make_runner: MakeRunner = as_proc
         model = read_json(places["model"] / "model.json", PublishedModel)
         folder = workdir / config.model_name
         model_file = _collect(places, model, folder, environ)
-        peak = store_peak() + _own_peak() + max((r.peak_bytes for r in record.runs), default=0)
+        peak = store_peak() + own_peak() + max((r.peak_bytes for r in record.runs), default=0)
     costs = [_cost(step, record.runs) for step in images.STEPS]
     outcome = Outcome(
         folder=folder,
@@ -207,12 +208,6 @@ def _store(config: PipelineConfig, local: Path) -> Iterator[tuple[str, Mapping[s
         return
     with EmbeddedStore(local / "store") as embedded:
         yield embedded.uri, embedded.environ, embedded.peak_bytes
-
-
-def _own_peak() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _collect(places: Mapping[str, Path], model: PublishedModel, folder: Path, environ: Mapping[str, str]) -> Path:

@@ -1,4 +1,4 @@
-"""How much memory a process has held."""
+"""How much memory a process that runs has held."""
 
 from __future__ import annotations
 

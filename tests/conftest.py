@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import signal
@@ -12,7 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.environment import forget_store
+
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadFileScheduling
+
     from components.storage import Store
     from pipelines.embedded_store import EmbeddedStore
     from tests.hub_server import HubServer
@@ -23,6 +27,19 @@ ROOT = Path(__file__).parent.parent
 def pytest_configure() -> None:
     """Let an interrupt end the processes that tests start: a shell has it ignored by what it runs in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Give each of several processes (`-n`) a file of tests at a time, and one of them all that ask Docker's daemon."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "tests/docker" if file.startswith("tests/docker/") else file
+
+    return Files(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -57,9 +74,7 @@ def store(embedded_store: EmbeddedStore) -> Iterator[Store]:
     from components.storage import Store
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in os.environ:
-            if name.startswith(("STORE_", "AWS_")):
-                patch.delenv(name)
+        forget_store(patch)
         for name, value in embedded_store.environ.items():
             patch.setenv(name, value)
         yield Store.from_env(embedded_store.uri)

@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from components.base_model import families
 from components.convert.layout import Component, is_open_clip
 
-_COMMON: dict[Component, dict[str, Any]] = {
+#: What those programs take for granted of a family's configs, and what diffusers and transformers take a config to
+#: mean that does not say it.
+DEFAULTS: dict[Component, dict[str, Any]] = {
     "unet": {
         "in_channels": 4,
         "out_channels": 4,
@@ -26,36 +29,24 @@ _COMMON: dict[Component, dict[str, Any]] = {
         "act_fn": "silu",
         "flip_sin_to_cos": True,
         "freq_shift": 0,
+        "cross_attention_dim": 1280,
+        "attention_head_dim": 8,
+        "use_linear_projection": False,
     },
     "vae": {
-        "block_out_channels": [128, 256, 512, 512],
-        "layers_per_block": 2,
+        "block_out_channels": [64],
+        "layers_per_block": 1,
         "latent_channels": 4,
         "norm_num_groups": 32,
         "scaling_factor": 0.18215,
     },
-    "text_encoder": {"max_position_embeddings": 77, "vocab_size": 49408},
-}
-_V1: dict[Component, dict[str, Any]] = {
-    "unet": {"cross_attention_dim": 768, "attention_head_dim": 8, "use_linear_projection": False},
-    "vae": {},
-    "text_encoder": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
-}
-_V2: dict[Component, dict[str, Any]] = {
-    "unet": {
-        "cross_attention_dim": 1024,
-        "attention_head_dim": [5, 10, 20, 20],
-        "use_linear_projection": True,
+    "text_encoder": {
+        "max_position_embeddings": 77,
+        "vocab_size": 49408,
+        "hidden_size": 512,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 8,
     },
-    "vae": {},
-    "text_encoder": {"hidden_size": 1024, "num_hidden_layers": 23, "num_attention_heads": 16},
-}
-
-#: What a config that does not say is taken to mean, by diffusers' and transformers' own defaults.
-_DEFAULTS: dict[Component, dict[str, Any]] = {
-    "unet": {**_COMMON["unet"], "attention_head_dim": 8, "use_linear_projection": False},
-    "vae": {"norm_num_groups": 32, "scaling_factor": 0.18215, "latent_channels": 4},
-    "text_encoder": {**_COMMON["text_encoder"], "num_hidden_layers": 12},
 }
 
 
@@ -78,14 +69,14 @@ class Architecture:
 def recognise(configs: Mapping[Component, Mapping[str, Any]], scheduler: Mapping[str, Any]) -> Architecture:
     """The architecture of a checkpoint with these ``config.json`` and this scheduler config."""
     second = is_open_clip(configs["text_encoder"])
-    wanted = _V2 if second else _V1
+    prediction = scheduler.get("prediction_type", "epsilon")
+    published = families.configuration(families.Family(2 if second else 1, inpaints=False), prediction)
     differences = [
         f"{component} {key} = {value}"
         for component in configs
-        for key, right in {**_COMMON[component], **wanted[component]}.items()
-        if (value := configs[component].get(key, _DEFAULTS[component].get(key))) != right
+        for key, default in DEFAULTS[component].items()
+        if (value := configs[component].get(key, default)) != published[f"{component}/config.json"].get(key, default)
     ]
-    prediction = scheduler.get("prediction_type", "epsilon")
     if differences:
         name = "stable-diffusion-custom"
     elif second:

@@ -24,6 +24,7 @@ from components.convert.architecture import Architecture
 from components.convert.config import ConvertConfig
 from components.convert.layout import COMPONENTS, Component
 from components.images import VERSION
+from components.models.catalog import LORA
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Facts:
 
     def lora_name(self, version: str) -> str:
         """Path of the LoRA in the published tree: in a folder of its own beside a whole model."""
-        return f"{'lora/' if self.has_whole else ''}{self.name}-{version}-lora.safetensors"
+        return f"{'lora/' if self.has_whole else ''}{self.name}-{version}{LORA}"
 
     def file(self, version: str) -> str:
         """Path of the file that the version is about."""

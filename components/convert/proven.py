@@ -30,7 +30,7 @@ def write_whole(folder: Path, companion: Path, source: Source, facts: Facts) -> 
     count = verify.compare_tensors(file, companion, source, dtype, components)
     log(f"read back by diffusers: {count} tensors equal the checkpoint's, as {dtype}")
     if facts.config.compare_images:
-        found = verify.compare_images(file, companion, source.folder, dtype, _prompt(facts), components)
+        found = verify.compare_images(file, companion, source.folder, dtype, _prompt(facts))
         log(f"an image from the file differs from the checkpoint's by {found:.2f} of 255 levels")
     return file
 

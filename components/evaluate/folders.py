@@ -65,10 +65,7 @@ def compare(
         clip = extractors.get(Clip.name)
         text = clip.texts([prompt]) if isinstance(clip, Clip) and prompt else None
         looker = _Looker(extractors, Path(temporary), progress)
-        trained = looker.seen("train", listed["train"]) if train else None
-        if trained is not None:
-            greys = np.concatenate([grey(batch) for batch in _batches(listed["train"])])
-            looker.train = trained.features[MAIN][:], PixelIndex(greys)
+        trained = looker.trained(listed["train"]) if train else None
         real, generated = looker.seen("reference", listed["reference"]), looker.seen("images", listed["images"], text)
         classifiers = loading.classifiers(extractors)
         measured = measure.of_folders(generated, real, trained, classifiers, config)
@@ -111,28 +108,45 @@ class _Looker:
     def __init__(self, extractors: Mapping[str, Extractor], folder: Path, progress: Progress) -> None:
         self._extractors, self._folder, self._progress, self._done = extractors, folder, progress, 0
         #: Of what copies are looked for: features of `MAIN`, float64 ``[k, d]``, and pixels.
-        self.train: tuple[np.ndarray, PixelIndex] | None = None
+        self._train: tuple[np.ndarray, PixelIndex] | None = None
+
+    def trained(self, paths: Sequence[Path]) -> ImageSet:
+        """The images at `paths`, which copies are looked for of from now on."""
+        files = self._files("train")
+        greys = [grey(batch) for batch, _ in self._looked(files, paths)]
+        self._train = files[MAIN][:], PixelIndex(np.concatenate(greys))
+        return ImageSet(files, np.empty(0), np.empty(0), None)
 
     def seen(self, name: str, paths: Sequence[Path], text: np.ndarray | None = None) -> ImageSet:
         """The images at `paths`; `text` is the embedding ``[1, d]`` of what all of them were drawn from."""
+        files = self._files(name)
+        away, by_pixels, clips = [np.empty(0)], [np.empty(0)], []
+        for batch, features in self._looked(files, paths):
+            if self._train is not None:
+                away.append(nearest(features[MAIN], self._train[0])[0])
+                by_pixels.append(self._train[1].nearest(grey(batch))[0])
+            if text is not None:
+                rows = features[Clip.name]
+                clips.append(clip_scores(rows, np.broadcast_to(text, rows.shape)))
+        scores = np.concatenate(clips) if clips else None
+        return ImageSet(files, np.concatenate(away), np.concatenate(by_pixels), scores)
+
+    def _files(self, name: str) -> dict[str, FeatureFile]:
         place = self._folder / "features" / name
         place.mkdir(parents=True)
-        files = {e: FeatureFile(place / e, made.width) for e, made in self._extractors.items()}
-        away, by_pixels, clips = [np.empty(0)], [np.empty(0)], []
+        return {e: FeatureFile(place / e, made.width) for e, made in self._extractors.items()}
+
+    def _looked(
+        self, files: Mapping[str, FeatureFile], paths: Sequence[Path]
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """The images at `paths` in batches, each with its features, which are added to `files` before."""
         for batch in _batches(paths):
             features = {e: made.features(batch) for e, made in self._extractors.items()}
             for e, file in files.items():
                 file.append(features[e])
-            if self.train is not None:
-                away.append(nearest(features[MAIN], self.train[0])[0])
-                by_pixels.append(self.train[1].nearest(grey(batch))[0])
-            if text is not None:
-                rows = features[Clip.name]
-                clips.append(clip_scores(rows, np.broadcast_to(text, rows.shape)))
+            yield batch, features
             self._done += len(batch)
             self._progress.update(self._done)
-        scores = np.concatenate(clips) if clips else None
-        return ImageSet(files, np.concatenate(away), np.concatenate(by_pixels), scores)
 
 
 def _batches(paths: Sequence[Path]) -> Iterator[np.ndarray]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,6 +25,7 @@ from components.evaluate.real import Real
 from components.evaluate.results import Evaluation
 from components.evaluate.runner import Runner, workers_and_threads
 from components.leases import held, run_scope
+from components.memory import own_peak
 from components.progress import duration, log, size
 from components.runtime import InputPath, OutputPath, Result
 from components.storage import Store
@@ -91,8 +90,7 @@ def evaluate(
         evaluation.finish(home, work / "images", metrics, report)
         drawing.kept.clear()
     best, base = page.best_row(evaluation.rows), evaluation.rows[0]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    log(f"evaluate: {runner.total} images in {duration(time.monotonic() - started)}, peak memory {size(peak)}")
+    log(f"evaluate: {runner.total} images in {duration(time.monotonic() - started)}, peak memory {size(own_peak())}")
     shown: dict[str, str | int | float] = {"checkpoint": best.label}
     shown.update({name: estimate["value"] for name, estimate in best.metrics.items()})
     shown["kd_lite0_base"] = base.metrics["kd_lite0"]["value"]

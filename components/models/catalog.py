@@ -27,6 +27,8 @@ SCHEMA = 1
 
 #: How the names of model files end.
 WEIGHTS = (".safetensors", ".ckpt")
+#: How the name of a LoRA ends.
+LORA = "-lora.safetensors"
 _SETTLED_AFTER = 8  # looks; two are enough unless others write
 
 

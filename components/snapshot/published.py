@@ -39,12 +39,25 @@ def as_base(store: Store, model_name: str, version: str, workers: int) -> Base:
     """A published version's weights as a base: one file, its configuration beside it.
 
     Raises:
-        UserError: where there is no such version.
+        UserError: where there is no such version, or its file is not the whole model.
     """
     models = store.at("models", model_name)
-    entry = catalog.weights(catalog.manifest(models, version), models.at(version).uri)
-    place = models.at(version).uri_of(entry.path)
+    manifest, tree = catalog.manifest(models, version), models.at(version)
+    file = catalog.weights(manifest, tree.uri).path
+    record = record_of(manifest.made_by)
+    if file.endswith(catalog.LORA):
+        raise _not_whole(tree, "is a LoRA alone", "convert.lora to merged or both")
+    if record is not None and record.settings.get("convert", {}).get("include_vae") is False:
+        raise _not_whole(tree, "has no autoencoder", "convert.include_vae to true")
+    place = tree.uri_of(file)
     return Base(place, base_revision(place, workers))
+
+
+def _not_whole(tree: Store, what: str, setting: str) -> UserError:
+    return UserError(
+        f"snapshot.warm_start: {tree.uri} {what}, and only a whole model can be trained on; set {setting}, and "
+        "snapshot.warm_start to false for one run, which begins from base_model"
+    )
 
 
 def _manifest(store: Store, model_name: str, version: str) -> Manifest | None:

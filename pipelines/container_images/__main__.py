@@ -21,6 +21,9 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     shared.add_argument("--tag", default=images.VERSION, help=f"tag of the images ({images.VERSION})")
+    shared.add_argument(
+        "--release", action="store_true", help="refuse images whose base is named by a tag: a digest is one for good"
+    )
 
     building = commands.add_parser(
         "build", parents=[shared], allow_abbrev=False, help="build every step's image and say how large it is",
@@ -58,10 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
     try:
         if flags.command == "build":
-            build.build(flags.tag, flags.base, flags.torch_index, flags.wheels, flags.flags)
+            build.build(flags.tag, flags.base, flags.torch_index, flags.wheels, flags.flags, flags.release)
             print("\n".join(["", *sizes.table(flags.tag, flags.base)]))
         else:
-            push.push(flags.tag, flags.registry, flags.output)
+            push.push(flags.tag, flags.registry, flags.output, flags.release)
             print(f"wrote {flags.output}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

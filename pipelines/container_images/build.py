@@ -11,6 +11,7 @@ from pathlib import Path
 
 from components import images
 from components.errors import UserError
+from pipelines.container_images.base import build_arguments, require_digest
 from pipelines.container_images.program import check, docker, is_here
 
 ROOT = Path(__file__).parent.parent.parent
@@ -20,17 +21,23 @@ BASE = "python:3.11-slim"
 _WHEELS = ROOT / "docker" / "wheels"
 
 
-def build(tag: str, base: str, torch_index: str | None, wheels: Path | None, flags: Sequence[str]) -> None:
+def build(
+    tag: str, base: str, torch_index: str | None, wheels: Path | None, flags: Sequence[str], release: bool = False
+) -> None:
     """Build every step's image, and that of the tools, under `tag`.
 
     Args:
+        base: base image, by tag or digest.
         torch_index: see the Dockerfile; None leaves it to it, unless the wheels hold torch.
         wheels: a folder of wheels that go before those of the index.
         flags: more flags of ``docker build``.
+        release: whether `base` has to be named by digest.
 
     Raises:
-        UserError: without Docker, for a folder without wheels, and where a build fails.
+        UserError: without Docker, for a folder without wheels, for a release on a tag, and where a build fails.
     """
+    if release:
+        require_digest(base)
     check()
     if not is_here(base):
         # BuildKit would fetch it for itself alone, and there would be nothing to weigh the images against.
@@ -38,7 +45,7 @@ def build(tag: str, base: str, torch_index: str | None, wheels: Path | None, fla
     with _beside_the_dockerfile(wheels) as names:
         if torch_index is None and any(name.startswith("torch-") for name in names):
             torch_index = ""
-        given = {"BASE": base, "VERSION": tag, **_origin()}
+        given = {**build_arguments(base), "VERSION": tag, **_origin()}
         if torch_index is not None:
             given["TORCH_INDEX"] = torch_index
         settings = [part for name, value in given.items() for part in ("--build-arg", f"{name}={value}")]

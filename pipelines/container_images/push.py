@@ -6,25 +6,30 @@ from pathlib import Path
 
 from components import images
 from components.errors import UserError
+from pipelines.container_images import base
 from pipelines.container_images.program import check, docker, inspect
 
 
-def push(tag: str, registry: str, output: Path) -> None:
+def push(tag: str, registry: str, output: Path, release: bool = False) -> None:
     """Push the images; `output` gets a line ``step: registry/name@sha256:…`` each, once all are there.
 
-    The tools' is a comment: the pipeline has no part of that name.
+    The tools' is a comment: the pipeline has no part of that name. So is the base of a release.
+
+    Args:
+        release: whether the images must be built from one base that was named by digest.
 
     Raises:
-        UserError: without Docker, for images that are not here, and where a push fails.
+        UserError: without Docker, for images that are not here or no release's, and where a push fails.
     """
     check()
     if not output.absolute().parent.is_dir():
         raise UserError(f"--output {output}: the folder {output.absolute().parent} does not exist")
-    lines = []
-    for step in (*images.STEPS, images.TOOLS):
+    here = {step: images.image(step, tag) for step in (*images.STEPS, images.TOOLS)}
+    labels = {image: inspect(image)["Config"]["Labels"] for image in here.values()}
+    lines = [f"# base: {base.common(labels)}\n"] if release else []
+    for step, image in here.items():
         place = images.image(step, tag, registry)
-        inspect(images.image(step, tag))
-        docker("tag", images.image(step, tag), place)
+        docker("tag", image, place)
         docker("push", place)
         name = place.rpartition(":")[0]
         # The same image may have been pushed elsewhere before.

@@ -1,7 +1,8 @@
 """Which model is meant: a published name, a place in the store, a file or a folder, made one thing on disk.
 
-Stable Diffusion 1.x and 2.x, text to image. A `.safetensors` or `.ckpt` file holds tensors only; how wide the networks
-are and how text becomes tokens is read from the `config` folder that is published beside it, or from `--config`.
+Stable Diffusion 1.x and 2.x, text to image; one that inpaints is let paint the whole image. A `.safetensors` or `.ckpt`
+file holds tensors only; how wide the networks are and how text becomes tokens is read from the `config` folder that is
+published beside it, or from `--config`.
 """
 
 from __future__ import annotations
@@ -14,15 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.base_model.layout import COMPONENTS
+from components.base_model.layout import COMPONENTS, SUPPORTED
 from components.documents import parse_json
 from components.errors import UserError
 from components.models import catalog
 from components.progress import log
 from components.storage import Store
 from pipelines.embedded_store import EmbeddedStore
-
-_SUPPORTED = "supported are Stable Diffusion 1.x and 2.x, text to image"
 
 
 @dataclass(frozen=True)
@@ -195,15 +194,16 @@ def _checked(source: Source) -> Source:
     kind, second = str(index.get("_class_name", "")), index.get("text_encoder_2")
     missing = [part for part in COMPONENTS if not (source.folder / part).is_dir()]
     if "XL" in kind or "3" in kind or "Flux" in kind or (isinstance(second, list) and second[:1] not in ([], [None])):
-        raise UserError(f"--model {source.label}: a {kind}; {_SUPPORTED}")
+        raise UserError(f"--model {source.label}: a {kind}; {SUPPORTED}")
     if missing:
-        raise UserError(f"--model {source.label}: {', '.join(missing)} missing in {source.folder}; {_SUPPORTED}")
-    channels = _config(source.folder / "unet").get("in_channels")
-    latent = _config(source.folder / "vae").get("latent_channels")
-    if channels != latent:
+        raise UserError(f"--model {source.label}: {', '.join(missing)} missing in {source.folder}; {SUPPORTED}")
+    # Four is what diffusers takes a config to mean that does not say it.
+    channels = _config(source.folder / "unet").get("in_channels", 4)
+    latent = _config(source.folder / "vae").get("latent_channels", 4)
+    # Beside the latents, one that inpaints is given those of an image, and a mask.
+    if not isinstance(latent, int) or channels not in (latent, 2 * latent + 1):
         raise UserError(
-            f"--model {source.label}: its UNet takes {channels} channels, its VAE makes {latent} (inpainting?); "
-            f"{_SUPPORTED}"
+            f"--model {source.label}: its UNet takes {channels} channels, its VAE makes {latent}; {SUPPORTED}"
         )
     return source
 
@@ -216,4 +216,4 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(parse_json(path.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); {_SUPPORTED}") from None
+        raise UserError(f"{path}: cannot be read ({error}); {SUPPORTED}") from None

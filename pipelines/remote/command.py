@@ -38,8 +38,7 @@ def submit(flags: argparse.Namespace, config: PipelineConfig, profile: Profile) 
         patience = flags.patience * 60
         version = server.patient(lambda: versions.upload(server, text), patience)
         print(f"pipeline   {version.name} ({'uploaded' if version.new else 'there already'})", flush=True)
-        experiment_id = server.patient(lambda: runs.experiment(server, flags.experiment, create=True), patience)
-        assert experiment_id is not None
+        experiment_id = server.patient(lambda: runs.experiment(server, flags.experiment), patience)
         name = runs.new_name(config.model_name)
         run = server.patient(
             lambda: runs.create(server, experiment_id, name, version, parameters, flags.service_account), patience
@@ -121,8 +120,7 @@ def create_schedule(flags: argparse.Namespace, config: PipelineConfig, profile: 
     name = flags.schedule or config.model_name
     with connected(access.from_flags(flags)) as server:
         version = versions.upload(server, text)
-        experiment_id = runs.experiment(server, flags.experiment, create=True)
-        assert experiment_id is not None
+        experiment_id = runs.experiment(server, flags.experiment)
         wanted = schedule.Wanted(name, times, experiment_id, version, parameters, flags.service_account)
         made, changed = schedule.put(server, wanted)
         if note is not None:
@@ -157,10 +155,9 @@ def _checked(config: PipelineConfig) -> dict[str, Any]:
         UserError: for what a cluster cannot reach.
     """
     problems = [
-        f"{key}: {value} is known on this machine only; give a place in the store, s3://bucket/… (k8s/README.md says "
+        f"{key}: {place} is known on this machine only; give a place in the store, s3://bucket/… (k8s/README.md says "
         "how data and base models get there)"
-        for key, value in (("dataset", config.dataset), ("base_model", config.base_model), ("store", config.store))
-        if value is None or "://" not in value
+        for key, place in config.known_here_only().items()
     ]
     if problems:
         raise UserError(*problems)
@@ -182,10 +179,11 @@ def _followed(server: Server, run_id: str, flags: argparse.Namespace) -> int:
 
 def _say_failures(server: Server, run: Any) -> None:
     """Print the last lines of the steps that failed."""
-    for step in runs.steps(run):
-        if step.state == "FAILED":
-            text = logs.whole(server, run, step, logs.of_version(server, run)) or ""
-            print("\n".join(f"{step.name:>12} | {line}" for line in text.splitlines()[-_LAST_LINES:]), flush=True)
+    failed = [step for step in runs.steps(run) if step.state == "FAILED"]
+    compiled = logs.of_version(server, run) if failed else {}
+    for step in failed:
+        text = logs.whole(server, run, step, compiled) or ""
+        print("\n".join(f"{step.name:>12} | {line}" for line in text.splitlines()[-_LAST_LINES:]), flush=True)
 
 
 def _said(run: Any) -> int:
@@ -208,7 +206,7 @@ def _schedules(server: Server, flags: argparse.Namespace) -> list[str]:
     if flags.schedule is not None:
         found = schedule.existing(server, flags.schedule)
     else:
-        experiment_id = runs.experiment(server, flags.experiment)
+        experiment_id = runs.find_experiment(server, flags.experiment)
         found = schedule.every(server, experiment_id) if experiment_id is not None else []
     if not found:
         return [f"no schedule in the experiment {flags.experiment}"]

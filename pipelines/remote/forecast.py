@@ -37,7 +37,7 @@ PARAMETERS = {
 
 def describe(config: PipelineConfig, profile: Profile, server: Server, experiment: str, version: Version | None) -> str:
     """The plan of a submission, for a terminal; `version` is the pipeline's, None where it would be uploaded."""
-    experiment_id = runs.experiment(server, experiment)
+    experiment_id = runs.find_experiment(server, experiment)
     found = runs.newest(server, experiment_id, 20) if experiment_id is not None else []
     done = [run for run in found if run.state == "SUCCEEDED"]
     lines = [

@@ -36,15 +36,21 @@ class Step:
 _WORDS = {"": "waits", "PENDING": "waits", "RUNNING": "runs", "SUCCEEDED": "done", "CACHED": "answered from the cache"}
 
 
-def experiment(server: Server, name: str, create: bool = False) -> str | None:
-    """The id of the experiment that is displayed under `name`; made where `create` asks for it."""
+def find_experiment(server: Server, name: str) -> str | None:
+    """The id of the experiment that is displayed under `name`; None where there is none."""
     answer = server.experiments.experiment_service_list_experiments(
         namespace=server.namespace or "", filter=named(name)
     )
     for found in answer.experiments or []:
         return str(found.experiment_id)
-    if not create:
-        return None
+    return None
+
+
+def experiment(server: Server, name: str) -> str:
+    """As `find_experiment`, made first where it is not there."""
+    found = find_experiment(server, name)
+    if found is not None:
+        return found
     wanted = kfp_server_api.V2beta1Experiment(display_name=name, namespace=server.namespace)
     return str(server.experiments.experiment_service_create_experiment(wanted).experiment_id)
 
@@ -94,7 +100,7 @@ def chosen(server: Server, run_id: str | None, experiment_name: str) -> Any:
             return server.runs.run_service_get_run(run_id)
         except Missing:
             raise UserError(f"{run_id}: no such run; KFP's page of runs shows their ids") from None
-    experiment_id = experiment(server, experiment_name)
+    experiment_id = find_experiment(server, experiment_name)
     found = newest(server, experiment_id, 1) if experiment_id is not None else []
     if not found:
         raise UserError(f"--experiment {experiment_name}: no run in it yet; submit one, or give a run's id")

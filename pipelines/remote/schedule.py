@@ -89,12 +89,10 @@ def put(server: Server, wanted: Wanted) -> tuple[Any, bool]:
     return new, True
 
 
-def pause(server: Server, name: str) -> int:
-    """Disable every schedule of the name; how many there are."""
-    found = existing(server, name)
-    for one in found:
+def pause(server: Server, name: str) -> None:
+    """Disable every schedule of the name."""
+    for one in existing(server, name):
         server.recurring_runs.recurring_run_service_disable_recurring_run(one.recurring_run_id)
-    return len(found)
 
 
 def resume(server: Server, name: str) -> Any:
@@ -104,12 +102,10 @@ def resume(server: Server, name: str) -> Any:
     return newest
 
 
-def delete(server: Server, name: str) -> int:
-    """Delete every schedule of the name; how many there were. Runs that they started go on."""
-    found = existing(server, name)
-    for one in found:
+def delete(server: Server, name: str) -> None:
+    """Delete every schedule of the name. Runs that they started go on."""
+    for one in existing(server, name):
         _delete(server, one)
-    return len(found)
 
 
 def enabled(found: Any) -> bool:

@@ -71,23 +71,16 @@ def name_of(text: str) -> str:
 
 def find(server: Server, text: str) -> Version | None:
     """The version that holds this compiled pipeline; None where it was not uploaded yet."""
-    name, pipeline_id = name_of(text), _pipeline(server)
-    if pipeline_id is None:
-        return None
-    answer = server.pipelines.pipeline_service_list_pipeline_versions(pipeline_id, filter=named(name))
-    for found in answer.pipeline_versions or []:
-        return Version(pipeline_id, found.pipeline_version_id, name)
-    return None
+    pipeline_id = _pipeline(server)
+    return None if pipeline_id is None else _version(server, pipeline_id, name_of(text))
 
 
 def upload(server: Server, text: str) -> Version:
     """As `find`, uploaded first where it is not there."""
-    found = find(server, text)
+    name, pipeline_id = name_of(text), _pipeline(server) or _create(server)
+    found = _version(server, pipeline_id, name)
     if found is not None:
         return found
-    name, pipeline_id = name_of(text), _pipeline(server)
-    if pipeline_id is None:
-        pipeline_id = _create(server)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
         path.write_text(text, encoding="utf-8")
@@ -95,7 +88,7 @@ def upload(server: Server, text: str) -> Version:
             made = server.uploads.upload_pipeline_version(str(path), name=name, pipelineid=pipeline_id)
         except Conflict:
             # Somebody else uploads the same.
-            found = find(server, text)
+            found = _version(server, pipeline_id, name)
             if found is None:
                 raise
             return found
@@ -107,6 +100,13 @@ def named(name: str) -> str:
     return urllib.parse.quote(
         json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
     )
+
+
+def _version(server: Server, pipeline_id: str, name: str) -> Version | None:
+    answer = server.pipelines.pipeline_service_list_pipeline_versions(pipeline_id, filter=named(name))
+    for found in answer.pipeline_versions or []:
+        return Version(pipeline_id, found.pipeline_version_id, name)
+    return None
 
 
 def _pipeline(server: Server) -> str | None:

@@ -21,6 +21,7 @@ from pipelines.containers import confinement
 from pipelines.containers import daemon as daemons
 from pipelines.containers.runner import Containers
 from tests.conftest import ROOT
+from tests.environment import forget_store
 
 if TYPE_CHECKING:
     import docker
@@ -31,9 +32,7 @@ INFO = {"MemTotal": 8_000_000_000, "SecurityOptions": ["name=seccomp,profile=def
 
 @pytest.fixture(autouse=True)
 def no_store_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("STORE_", "AWS_")):
-            monkeypatch.delenv(name)
+    forget_store(monkeypatch)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from components import images
+from pipelines.container_images.base import parts
 from tests.components.test_boundaries import EXCEPTIONS, LIGHT_STEPS, SHARED
 from tests.conftest import ROOT
 
@@ -97,7 +98,7 @@ def test_packages_are_the_locked_ones(step: str, looks: dict[str, dict[str, Any]
 
 @pytest.mark.parametrize("step", images.STEPS)
 def test_an_image_says_what_it_is_and_runs_as_nobody_in_particular(
-    step: str, inspected: dict[str, dict[str, Any]]
+    step: str, inspected: dict[str, dict[str, Any]], base: str
 ) -> None:
     config = inspected[step]["Config"]
     labels = {name.removeprefix("org.opencontainers.image."): value for name, value in config["Labels"].items()}
@@ -107,6 +108,7 @@ def test_an_image_says_what_it_is_and_runs_as_nobody_in_particular(
     assert labels["description"]
     assert re.fullmatch(r"[0-9a-f]{40}|", labels["revision"])
     assert "source" in labels
+    assert (labels["base.name"], labels["base.digest"]) == parts(base)
     user = re.fullmatch(r"(\d+):(\d+)", config["User"])
     assert user is not None
     assert int(user[1]) > 0

@@ -21,6 +21,7 @@ import yaml
 from components import images
 from pipelines.containers.daemon import STARTED_BY
 from tests.conftest import ROOT
+from tests.environment import without_store
 from tests.pipelines.test_end_to_end import FAST, ran
 
 if TYPE_CHECKING:
@@ -80,8 +81,7 @@ def named(built: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Pa
 def start(named: Path) -> Start:
     def call(workdir: Path, *flags: str, settings: tuple[str, ...] = SETTINGS) -> subprocess.Popen[str]:
         sets = [part for setting in settings for part in ("--set", setting)]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("STORE_", "AWS_"))}
-        environment["PYTHONPATH"] = str(ROOT)
+        environment = {**without_store(), "PYTHONPATH": str(ROOT)}
         return subprocess.Popen(
             [sys.executable, "-m", "pipelines", "run", "--workdir", str(workdir), *sets, *flags],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=workdir, env=environment,

@@ -26,7 +26,6 @@ from components.images import STEPS
 from tests.faults import chain, judge
 from tests.faults.attempts import attempt, log_of
 from tests.faults.faults import KINDS, Fault, Trace
-from tests.faults.process import warm_up
 from tests.faults.world import World
 
 _ATTEMPTS = 3
@@ -67,7 +66,6 @@ class Harness:
     def __init__(self, folder: Path, until: str = STEPS[-1]) -> None:
         self.world, self.made = World(folder), folder / "undisturbed"
         self._store, self._runs = self.world.store, 0
-        warm_up()
         self.stages: dict[str, Stage] = {}
         values = dict(self.world.values)
         for step in STEPS[: STEPS.index(until) + 1]:

@@ -14,7 +14,7 @@ import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,16 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.faults.loaded"])
 
 
-def warm_up() -> None:
-    """Have the libraries loaded, so that the first step takes no longer than the others."""
-    process = _context.Process(target=int)
+def with_libraries(function: Callable[..., object], *arguments: object) -> None:
+    """Have something done by a process that has the libraries loaded, so that this one need not load them, too.
+
+    The first call is the one that takes the time; steps after it take no longer than each other.
+    """
+    process = _context.Process(target=function, args=arguments)
     process.start()
     process.join()
+    if process.exitcode != 0:
+        raise RuntimeError(f"{function.__name__} ended with {process.exitcode}")
 
 
 @dataclass(frozen=True)

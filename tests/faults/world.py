@@ -14,6 +14,7 @@ from PIL import Image
 from components.storage import Store
 from pipelines.embedded_store import EmbeddedStore
 from tests.faults.line import Line
+from tests.faults.process import with_libraries
 from tests.tiny_model import write_pipeline
 
 
@@ -66,10 +67,11 @@ class World:
         #: As it is, past the line.
         self.store = Store.from_env(f"{self.server.uri}/faults", self.server.environ)
         write_boards(self.store.at("datasets/raw"))
+        with_libraries(write_pipeline, folder / "base", 0, (8, 16, 16, 16))
         #: What the pipeline is given.
         self.values = {
             "dataset": self.store.uri_of("datasets/raw"),
-            "base_model": str(write_pipeline(folder / "base", widths=(8, 16, 16, 16))),
+            "base_model": str(folder / "base"),
             "model_name": "boards",
             "store": self.store.uri,
         }

@@ -26,6 +26,7 @@ from pipelines.__main__ import main
 from pipelines.embedded_store import EmbeddedStore
 from tests.components.crop.conftest import Boards
 from tests.conftest import ROOT
+from tests.environment import forget_store
 
 pytestmark = pytest.mark.integration
 
@@ -249,9 +250,7 @@ def test_a_marker_of_another_kind_is_refused(home: Store, content: bytes, messag
 def test_without_a_store_of_ones_own_the_embedded_one_keeps_it(
     boards: Boards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in list(os.environ):
-        if name.startswith(("STORE_", "AWS_")):
-            monkeypatch.delenv(name)
+    forget_store(monkeypatch)
     workdir = ("--workdir", str(tmp_path / "runs"))
     said = done(capsys, "dataset", "push", str(boards.root), "boards", *workdir)
     assert "--data s3://defect-diffusion/datasets/boards" in said

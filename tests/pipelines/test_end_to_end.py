@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from components.storage import Store
 from pipelines.embedded_store import EmbeddedStore
 from pipelines.quickstart.samples import write_samples
 from tests.conftest import ROOT
+from tests.environment import without_store
 from tests.security.canaries import PLANTED, arguments_of_children, files_with, found_in
 
 pytestmark = pytest.mark.e2e
@@ -75,7 +75,7 @@ def run(boards: Path, workdir: Path, tiny_base: Path, left: Left) -> Run:
         sets = [part for s in (*FAST, f"base_model={tiny_base}", *settings) for part in ("--set", s)]
         command = [sys.executable, "-m", "pipelines", command_name, "--workdir", str(workdir)]
         command += ["--data", str(data or boards)]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("STORE_", "AWS_"))} | PLANTED
+        environment = without_store() | PLANTED
         # From another folder, as users do; the packages are installed or on the path.
         environment["PYTHONPATH"] = str(ROOT)
         command += [*sets, *more]

@@ -13,7 +13,7 @@ from components.models import catalog
 from components.storage import Store
 from pipelines.__main__ import main
 from tests.components.models.examples import publish_model
-from tests.pipelines.hub_server import Hub, running
+from tests.pipelines.push_hub import Hub, running
 
 pytestmark = pytest.mark.integration
 

@@ -10,16 +10,26 @@ import pytest
 from tests.conftest import ROOT
 from tests.security.licences import installed, is_allowed, locked
 
-HASHES = ROOT / "requirements.hashes"
 
-
-def test_the_hashed_file_has_the_versions_of_the_lock_and_a_digest_for_each() -> None:
-    blocks = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)[^\n]*((?:\n +--hash=[^\n]*)*)", HASHES.read_text(), re.M)
-    assert {name: version for name, version, _ in blocks} == {n: v for n, v in locked().items() if n != "torch"}
-    for name, _, hashes in blocks:
+def hashed(file: str) -> dict[str, str]:
+    """Package → version of a file in which each has well-formed digests."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    found = {}
+    for name, version, hashes in re.findall(r"^([\w.-]+)==([^\s;]+)[^\n]*((?:\n +--hash=[^\n]*)*)", text, re.M):
         digests = re.findall(r"--hash=(\S+)", hashes)
         assert digests, name
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in digests), name
+        found[name] = version
+    return found
+
+
+def test_the_hashed_files_have_the_versions_of_the_lock_and_digests_for_each() -> None:
+    rest, torch = hashed("requirements.hashes"), hashed("requirements.torch.hashes")
+    assert rest == {name: version for name, version in locked().items() if name != "torch"}
+    assert torch["torch"] == locked()["torch"]
+    brought = [name for name in torch if re.match(r"cuda-|nvidia-|triton$", name)]
+    assert len(brought) > 15
+    assert set(torch) == {"torch", "setuptools", *brought}, "nothing that is in the other file, too"
 
 
 def test_what_is_installed_is_what_is_locked() -> None:

@@ -9,7 +9,7 @@ either of their public forms; batch normalisation is folded into the convolution
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,8 @@ class Inception:
             "normalisation": "(x - 128) / 128",
         }
 
-    def features(self, images: np.ndarray, seen: Callable[[int], None] = lambda count: None) -> np.ndarray:
-        """Features of `images`; `seen` is called with the number of images after each batch.
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """Features of `images`.
 
         Args:
             images: uint8 ``[n, height, width, 3]``, RGB.
@@ -99,9 +99,9 @@ class Inception:
         Returns:
             float64 ``[n, 2048]``.
         """
-        return self.layers(images, len(self.network), seen)
+        return self.layers(images, len(self.network))
 
-    def layers(self, images: np.ndarray, count: int, seen: Callable[[int], None] = lambda count: None) -> np.ndarray:
+    def layers(self, images: np.ndarray, count: int) -> np.ndarray:
         """What the first `count` layers see, averaged over the image: float64 ``[n, channels]``."""
         rows = []
         for start in range(0, len(images), _BATCH):
@@ -109,7 +109,6 @@ class Inception:
             with torch.inference_mode():
                 maps = self.network[:count](self._prepared(batch))
             rows.append(maps.mean((2, 3)).double().cpu().numpy())
-            seen(len(batch))
         return np.concatenate(rows) if rows else np.empty((0, self.width))
 
     def logits(self, features: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class _Transformer(ABC):
             "normalisation": f"mean {list(mean)}, deviation {list(deviation)}",
         }
 
-    def features(self, images: np.ndarray, seen: Callable[[int], None] = lambda count: None) -> np.ndarray:
+    def features(self, images: np.ndarray) -> np.ndarray:
         """uint8 ``[n, height, width, 3]`` to float64 ``[n, width]``."""
         rows = [np.empty((0, self.width))]
         for start in range(0, len(images), _BATCH):
@@ -65,7 +65,6 @@ class _Transformer(ABC):
             planes = resized(batch, self._side, self.device) / 255
             with torch.inference_mode():
                 rows.append(self._embedded((planes - self._mean) / self._deviation).double().cpu().numpy())
-            seen(len(batch))
         return np.concatenate(rows)
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from components.artifacts import CheckpointRef
-from components.convert.architecture import recognise
+from components.convert.architecture import DEFAULTS, recognise
 from components.convert.card import model_card, run_settings
 from components.convert.config import ConvertConfig
 from components.convert.metadata import Facts, header_metadata
@@ -63,6 +64,17 @@ def test_what_tensors_do_not_show_counts_as_a_difference() -> None:
     found = recognise(configs, {})  # type: ignore[arg-type]
     assert found.differences == ("unet norm_num_groups = 8",)
     assert found.name == "stable-diffusion-custom"
+
+
+def test_what_a_config_does_not_say_is_what_its_library_takes_it_to_mean() -> None:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig
+
+    classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextConfig}
+    for component, defaults in DEFAULTS.items():
+        given = inspect.signature(classes[component]).parameters
+        found = {key: given[key].default for key in defaults}
+        assert {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()} == defaults
 
 
 def test_an_infinite_scheduler_setting_which_diffusers_writes_is_kept_as_text() -> None:

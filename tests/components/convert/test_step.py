@@ -29,6 +29,7 @@ from components.leases import run_scope
 from components.models import catalog
 from components.models.record import record_of
 from components.runtime import Result
+from components.snapshot.published import as_base
 from components.storage import Store
 from tests.components.test_leases import ended
 
@@ -285,11 +286,15 @@ def test_a_lora_alone_draws_only_on_its_base(lora_run: Run, tmp_path: Path) -> N
     assert [path.name for path in tree.rglob("*.safetensors")] == [model.file]
     with pytest.raises(UserError, match=r"a LoRA alone, which draws on its base model only"):
         sampling.load_file(tree / model.file, tree / "config")
+    with pytest.raises(UserError, match=r"snapshot\.warm_start: .* is a LoRA alone, .*set convert\.lora to merged"):
+        as_base(lora_run.store, "boards", model.version, workers=1)
 
 
 def test_a_ckpt_without_autoencoder(run: Run, checkpoint: Path, tmp_path: Path) -> None:
     run.convert(ConvertConfig(format="ckpt", include_vae=False))
     model, tree = run.model(), tmp_path / "tree"
+    with pytest.raises(UserError, match=r"snapshot\.warm_start: .* no autoencoder, .*convert\.include_vae to true"):
+        as_base(run.store, "boards", model.version, workers=1)
     Store.from_env(model.uri).get_tree(tree)
     assert model.file == f"boards-{model.version}.ckpt"
     names = torch.load(tree / model.file, weights_only=True)["state_dict"].keys()

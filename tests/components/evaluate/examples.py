@@ -1,4 +1,4 @@
-"""What evaluate is given: a crop set, and a run's checkpoints in the store."""
+"""What evaluate is given: settings, a crop set, and a run's checkpoints in the store."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from components.artifacts import SPLITS, CheckpointIndex, CheckpointRef, Crop, CropSet, write_crops, write_json
+from components.evaluate.config import EvaluateConfig
 from components.storage import Store
 
 SIDE = 64
 PROMPTS = {"bar": "a photo of a bar", "pin hole": "a photo of a pin hole"}
+CONFIG = EvaluateConfig(images_per_class=6, num_inference_steps=3, batch_size=4, images_kept=5, num_threads=1)
+COUNTS = {name: {"train": 6, "reference": 5} for name in PROMPTS}
 
 
 def bar(random: np.random.Generator) -> np.ndarray:
@@ -87,3 +91,17 @@ def publish_run(
     )
     write_json(folder / "checkpoints" / "index.json", index)
     return folder / "checkpoints"
+
+
+def same(unet: Any) -> None:
+    """No change: the base under another step."""
+
+
+def shifted(unet: Any) -> None:
+    with torch.no_grad():
+        unet.conv_out.bias.add_(torch.tensor([0.8, -0.8, 0.8, -0.8]))
+
+
+def diverged(unet: Any) -> None:
+    with torch.no_grad():
+        unet.conv_in.weight.fill_(float("nan"))

@@ -12,8 +12,7 @@ from components.evaluate.config import EvaluateConfig
 from components.evaluate.shard import draw
 from components.evaluate.step import evaluate
 from components.storage import Store
-from tests.components.evaluate.examples import PROMPTS, publish_run, write_crop_set
-from tests.components.evaluate.test_step import same, shifted
+from tests.components.evaluate.examples import PROMPTS, publish_run, same, shifted, write_crop_set
 
 pytestmark = pytest.mark.integration
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from components.artifacts import (
@@ -30,7 +28,6 @@ from components.artifacts import (
     write_json,
 )
 from components.checkpoints import fetch_checkpoint
-from components.errors import UserError
 from components.evaluate.arrays import Arrays
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.drawing import seeds
@@ -39,28 +36,20 @@ from components.leases import run_scope
 from components.runtime import Result
 from components.storage import Store, digest_of
 from tests.browser import DESKTOP, PHONE, chromium
-from tests.components.evaluate.examples import PROMPTS, publish_run, write_crop_set
+from tests.components.evaluate.examples import (
+    CONFIG,
+    COUNTS,
+    PROMPTS,
+    diverged,
+    publish_run,
+    same,
+    shifted,
+    write_crop_set,
+)
 from tests.components.test_leases import ended
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.integration
-
-CONFIG = EvaluateConfig(images_per_class=6, num_inference_steps=3, batch_size=4, images_kept=5, num_threads=1)
-COUNTS = {name: {"train": 6, "reference": 5} for name in PROMPTS}
-
-
-def same(unet: Any) -> None:
-    """No change: the base under another step."""
-
-
-def shifted(unet: Any) -> None:
-    with torch.no_grad():
-        unet.conv_out.bias.add_(torch.tensor([0.8, -0.8, 0.8, -0.8]))
-
-
-def diverged(unet: Any) -> None:
-    with torch.no_grad():
-        unet.conv_in.weight.fill_(float("nan"))
 
 
 @dataclass(frozen=True)
@@ -368,78 +357,6 @@ def test_features_of_real_crops_are_kept_by_what_made_them(tmp_path: Path, place
     nowhere = Arrays(None)
     nowhere.put("x", {})
     assert nowhere.at("y").get("x") is None
-
-
-def refused(folder: Path, store: Store, crops: Path, checkpoints: Path) -> str:
-    metrics, report = folder / "metrics", folder / "report.html"
-    with pytest.raises(UserError) as caught:
-        evaluate(CONFIG, crops, checkpoints, store.uri, metrics, report)
-    assert not metrics.exists()
-    assert not report.exists()
-    return str(caught.value)
-
-
-@pytest.fixture
-def place(store: Store) -> Store:
-    return store.at("evaluate", uuid.uuid4().hex)
-
-
-def test_too_few_crops_are_named_for_every_class(tmp_path: Path, place: Store, tiny_base: Path) -> None:
-    counts = {"bar": {"train": 4, "reference": 3}, "pin hole": {"train": 2, "reference": 4}}
-    crops = write_crop_set(tmp_path / "crops", counts)
-    said = refused(tmp_path, place, crops, publish_run(place, tiny_base, tmp_path, PROMPTS, {}))
-    assert "class 'bar' has 3 reference crops, evaluate needs 4; raise crop.reference_fraction" in said
-    assert "class 'pin hole' has 2 train crops" in said
-
-
-def test_crops_of_another_run(tmp_path: Path, place: Store, tiny_base: Path) -> None:
-    crops = write_crop_set(tmp_path / "crops", COUNTS, digest="e" * 64)
-    said = refused(tmp_path, place, crops, publish_run(place, tiny_base, tmp_path, PROMPTS, {}))
-    assert "not the crops that the checkpoints were trained with" in said
-
-
-def test_a_source_image_on_both_sides(tmp_path: Path, place: Store, tiny_base: Path) -> None:
-    crops = write_crop_set(tmp_path / "crops", COUNTS)
-    listing = crops / "reference" / "metadata.jsonl"
-    listing.write_text(listing.read_text(encoding="utf-8").replace("reference-bar-2", "train-bar-1"), encoding="utf-8")
-    said = refused(tmp_path, place, crops, publish_run(place, tiny_base, tmp_path, PROMPTS, {}))
-    assert "train-bar-1.png" in said
-
-
-@pytest.mark.parametrize("damage", ["missing", "truncated", "resized"])
-def test_a_damaged_crop_is_named(tmp_path: Path, place: Store, tiny_base: Path, damage: str) -> None:
-    crops = write_crop_set(tmp_path / "crops", COUNTS)
-    path = crops / "reference" / "images" / "bar" / "001.png"
-    if damage == "missing":
-        path.unlink()
-    elif damage == "truncated":
-        path.write_bytes(path.read_bytes()[:900])
-    else:
-        Image.new("RGB", (32, 64)).save(path)
-    said = refused(tmp_path, place, crops, publish_run(place, tiny_base, tmp_path, PROMPTS, {}))
-    assert str(path) in said
-    assert "run crop again" in said
-
-
-def test_a_checkpoint_gone_from_the_store(tmp_path: Path, place: Store, tiny_base: Path) -> None:
-    crops = write_crop_set(tmp_path / "crops", COUNTS)
-    checkpoints = publish_run(place, tiny_base, tmp_path, PROMPTS, {100: same})
-    place.at("train", "f" * 16, "step-000100").delete_tree()
-    said = refused(tmp_path, place, crops, checkpoints)
-    assert "checkpoint 100 is gone" in said
-
-
-def test_a_base_that_draws_nothing(tmp_path: Path, place: Store, tiny_base: Path) -> None:
-    from diffusers import UNet2DConditionModel
-
-    base = tmp_path / "base"
-    shutil.copytree(tiny_base, base)
-    unet = UNet2DConditionModel.from_pretrained(tiny_base, subfolder="unet")
-    diverged(unet)
-    unet.save_pretrained(base / "unet")
-    crops = write_crop_set(tmp_path / "crops", COUNTS)
-    said = refused(tmp_path, place, crops, publish_run(place, base, tmp_path, PROMPTS, {}))
-    assert "the base model tiny is broken" in said
 
 
 def test_seeds_of_a_class_stay_when_others_come() -> None:

@@ -1,14 +1,19 @@
-"""Crops of two plain classes, written as the crop step writes them."""
+"""Crops of two plain classes, written as the crop step writes them, and a run with them in a place of its own."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from accelerate.state import AcceleratorState
 from PIL import Image
 
-from components.artifacts import Crop, CropSet, write_crops, write_json
+from components.artifacts import CheckpointIndex, Crop, CropSet, write_crops, write_json
+from components.storage import Store
+from tests.components.train.actions import Train, call
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +43,24 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
     )
     return folder
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate() -> Iterator[None]:
+    """accelerate keeps the first precision it was asked for, for the life of the process."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def place(store: Store, request: pytest.FixtureRequest) -> Store:
+    """A prefix of the test's own."""
+    return store.at("test-train", request.node.name)
+
+
+@pytest.fixture
+def run(crops: Path, tiny_base: Path, place: Store, tmp_path: Path) -> Train:
+    def run(base: Path = tiny_base, folder: str = "out", **settings: Any) -> CheckpointIndex:
+        return call(crops, base, place, tmp_path / folder, **settings)
+
+    return run

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from accelerate.state import AcceleratorState
 
 from components.artifacts import CheckpointIndex, read_json
 from components.base_model.revision import base_revision
@@ -17,13 +15,6 @@ from tests.hub_server import COMMIT, HubServer
 from tests.single_file import write_config, write_single_file
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate() -> Iterator[None]:
-    """accelerate keeps the first precision it was asked for, for the life of the process."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def trained(crops: Path, base: str, place: Store, out: Path, seed: int = 0) -> CheckpointIndex:

@@ -1,111 +1,35 @@
-"""The train step on the tiny model and the real store: what moves, what is published, how it resumes."""
+"""The train step on the tiny model and the real store: what moves, and what is published."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
 from components import adapters, sampling
-from components.artifacts import (
-    CheckpointIndex,
-    Crop,
-    CropSet,
-    PublishedModel,
-    read_json,
-    write_crops,
-    write_json,
-)
+from components.artifacts import CheckpointIndex, Crop, CropSet, PublishedModel, read_json, write_crops, write_json
 from components.checkpoints import fetch_checkpoint
 from components.errors import UserError
 from components.leases import run_scope
 from components.storage import Store
-from components.train import loop
-from components.train.config import TrainConfig
-from components.train.step import train
 from tests.components.convert.examples import decision
 from tests.components.test_leases import ended
+from tests.components.train.actions import Train, call, moved, weights
 from tests.tiny_model import write_pipeline
 
 pytestmark = pytest.mark.integration
 
-Train = Callable[..., CheckpointIndex]
-
-SETTINGS: dict[str, Any] = {
-    "max_train_steps": 4,
-    "checkpointing_steps": 2,
-    "train_batch_size": 2,
-    "learning_rate": 1e-3,
-    "state_every": 0,
-    "num_threads": 1,
-}
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate() -> Iterator[None]:
-    """accelerate keeps the first precision it was asked for, for the life of the process."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-@pytest.fixture
-def place(store: Store, request: pytest.FixtureRequest) -> Store:
-    """A prefix of the test's own."""
-    return store.at("test-train", request.node.name)
-
-
-def call(crops: Path, base: Path, place: Store, out: Path, **settings: Any) -> CheckpointIndex:
-    train(
-        TrainConfig(**{**SETTINGS, **settings}),
-        crops=crops,
-        base_model=str(base),
-        base_revision="b" * 64,
-        generation="1",
-        store=place.uri,
-        checkpoints=out,
-        metrics=out.with_name(out.name + "-metrics"),
-        report=out.with_suffix(".html"),
-    )
-    return read_json(out / "index.json", CheckpointIndex)
-
-
-@pytest.fixture
-def run(crops: Path, tiny_base: Path, place: Store, tmp_path: Path) -> Train:
-    def run(base: Path = tiny_base, folder: str = "out", **settings: Any) -> CheckpointIndex:
-        return call(crops, base, place, tmp_path / folder, **settings)
-
-    return run
-
 
 @pytest.fixture(scope="module")
 def plain(crops: Path, tiny_base: Path, store: Store, tmp_path_factory: pytest.TempPathFactory) -> CheckpointIndex:
-    """The run with the settings above, trained once for the tests that only look at it."""
+    """The run with `actions.SETTINGS`, trained once for the tests that only look at it."""
     return call(crops, tiny_base, store.at("test-train", "plain"), tmp_path_factory.mktemp("plain") / "out")
-
-
-def weights(index: CheckpointIndex, step: int, folder: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """Component → tensors of a checkpoint, as any reader of the store gets them."""
-    ref = next(r for r in index.refs() if r.step == step)
-    whole = fetch_checkpoint(index, ref, folder)
-    found = {}
-    for name in ("unet", "vae", "text_encoder"):
-        [file] = (whole / name).glob("*.safetensors")
-        found[name] = load_file(file)
-    return found
-
-
-def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> bool:
-    assert before.keys() == after.keys()
-    return any(not torch.equal(before[k].float(), after[k].float()) for k in before)
 
 
 def test_the_unet_moves_and_nothing_else_does(plain: CheckpointIndex, tmp_path: Path) -> None:
@@ -255,13 +179,6 @@ def test_passes_decide_the_steps(run: Train) -> None:
         run(num_train_epochs=1, lr_warmup_steps=3)
 
 
-def test_what_this_machine_lacks_is_said(run: Train) -> None:
-    with pytest.raises(UserError, match="bitsandbytes"):
-        run(use_8bit_adam=True)
-    with pytest.raises(UserError, match="to_nothing"):
-        run(use_lora=True, lora_target_modules=["to_nothing"])
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -308,96 +225,6 @@ def test_every_checkpoint_is_a_folder_that_diffusers_loads(plain: CheckpointInde
         assert pipeline.unet.config.in_channels == 4
 
 
-def test_the_same_run_is_found_in_the_store_and_not_trained_again(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = run(folder="first")
-
-    def unexpected(*_: Any) -> None:
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr(loop.Trainer, "step", unexpected)
-    assert run(folder="second") == first
-
-
-def test_a_run_whose_checkpoint_is_gone_is_trained_again(run: Train, place: Store, tmp_path: Path) -> None:
-    first = run(folder="first")
-    uri = first.refs()[1].uri
-    assert uri is not None
-    Store.from_env(uri).delete_tree()
-    second = run(folder="second")
-    assert second.refs()[1].uri != uri
-    a, b = (weights(i, 4, tmp_path / n) for i, n in ((first, "p"), (second, "c")))
-    assert not moved(a["unet"], b["unet"])
-
-
-class Killed(Exception):
-    """Stands for the end of the process: nothing after it runs."""
-
-
-def test_an_interrupted_run_ends_with_the_very_weights_of_an_undisturbed_one(
-    run: Train, place: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = {
-        "max_train_steps": 6,
-        "state_every": 2,
-        "use_ema": True,
-        "ema_decay": 0.9,
-        "train_text_encoder": True,
-        "lr_scheduler": "cosine",
-    }
-    undisturbed = weights(run(folder="whole", **settings), 6, tmp_path / "p")
-    place.at("train").delete_tree()
-
-    original = loop.Trainer.step
-    steps: list[int] = []
-
-    def step(self: loop.Trainer) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.done == 5 and not steps:
-            steps.append(self.done)
-            raise Killed
-        return original(self)
-
-    monkeypatch.setattr(loop.Trainer, "step", step)
-    with pytest.raises(Killed):
-        run(folder="broken", **settings)
-    assert not (tmp_path / "broken").exists()
-    resumed_from: list[int] = []
-
-    def watched(self: loop.Trainer) -> tuple[torch.Tensor, torch.Tensor]:
-        resumed_from.append(self.done)
-        return original(self)
-
-    monkeypatch.setattr(loop.Trainer, "step", watched)
-    resumed = run(folder="resumed", **settings)
-    assert resumed_from[0] == 4
-    assert [ref.step for ref in resumed.refs()] == [0, 2, 4, 6]
-    after = weights(resumed, 6, tmp_path / "c")
-    for part in ("unet", "text_encoder"):
-        assert not moved(undisturbed[part], after[part])
-    assert not list(place.at("train", resumed.fingerprint, "state").list())
-
-
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_published(
-    run: Train, place: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = loop.Trainer.step
-
-    def broken(self: loop.Trainer) -> tuple[torch.Tensor, torch.Tensor]:
-        loss, norm = original(self)
-        return loss * (float("nan") if self.done > 2 else 1), norm
-
-    monkeypatch.setattr(loop.Trainer, "step", broken)
-    with pytest.raises(UserError, match=r"step 3.*learning_rate"):
-        run()
-    assert not (tmp_path / "out").exists()
-    keys = {info.key for info in place.list()}
-    assert any("step-000002/MANIFEST.json" in key for key in keys)
-    assert not any("step-000004" in key or (key.endswith("index.json") and "/train/" in key) for key in keys)
-    [page] = [key for key in keys if key.endswith("reports/train.html")]
-    text = (place.get_bytes(page) or b"").decode()
-    assert "the loss at step 3 is nan" in text
-    assert "loss curve" in text
-
-
 def test_the_page_shows_the_curve_and_is_in_the_store(run: Train, place: Store, tmp_path: Path) -> None:
     index = run()
     page = (tmp_path / "out.html").read_text()
@@ -405,57 +232,6 @@ def test_the_page_shows_the_curve_and_is_in_the_store(run: Train, place: Store, 
     assert index.fingerprint in page
     stored = place.at("train", index.fingerprint, "reports").get_bytes("train.html")
     assert stored == page.encode()
-
-
-def edited(base: Path, folder: Path, file: str, change: Callable[[dict[str, Any]], None]) -> Path:
-    shutil.copytree(base, folder)
-    data = json.loads((folder / file).read_text())
-    change(data)
-    (folder / file).write_text(json.dumps(data))
-    return folder
-
-
-def test_models_that_cannot_be_trained_are_refused_by_name(
-    run: Train, tiny_base: Path, tmp_path: Path, place: Store
-) -> None:
-    def named(name: str) -> Callable[[dict[str, Any]], None]:
-        return lambda data: data.update(_class_name=name)
-
-    sdxl = edited(tiny_base, tmp_path / "xl", "model_index.json", named("StableDiffusionXLPipeline"))
-    with pytest.raises(UserError, match=r"StableDiffusionXLPipeline; supported are Stable Diffusion 1\.x and 2\.x"):
-        run(base=sdxl)
-    sample = edited(
-        tiny_base,
-        tmp_path / "sample",
-        "scheduler/scheduler_config.json",
-        lambda data: data.update(prediction_type="sample"),
-    )
-    with pytest.raises(UserError, match="'sample'"):
-        run(base=sample)
-    pickled = tmp_path / "pickled"
-    shutil.copytree(tiny_base, pickled)
-    for file in (pickled / "unet").glob("*.safetensors"):
-        file.rename(file.with_suffix(".bin"))
-    with pytest.raises(UserError, match="safetensors"):
-        run(base=pickled)
-    with pytest.raises(UserError, match=r"no model_index\.json"):
-        run(base=tmp_path)
-    with pytest.raises(UserError, match="no such folder"):
-        run(base=tmp_path / "nowhere")
-    assert not [info for info in place.list() if "train/" in info.key]
-
-
-def test_settings_refuse_what_cannot_work() -> None:
-    for wrong in (
-        {"max_train_steps": 0},
-        {"learning_rate": 0},
-        {"ema_decay": 1.0},
-        {"max_train_steps": 10, "checkpointing_steps": 11},
-        {"max_train_steps": 10, "checkpointing_steps": 5, "lr_warmup_steps": 10},
-        {"lr_scheduler": "sudden"},
-    ):
-        with pytest.raises(ValueError, match=next(reversed(wrong))):
-            TrainConfig(**wrong)
 
 
 def test_the_run_was_held_against_cleanup(plain: CheckpointIndex, store: Store) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -16,11 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components import sampling
 from components.convert import writer
 from components.convert.companion import write_companion
 from components.convert.layout import targets
 from components.convert.source import Source
 from tests.conftest import ROOT
+from tests.environment import without_store
+from tests.tiny_model import write_pipeline
 
 BASE = ROOT / "pipelines" / "quickstart" / "base"
 PROMPTS = {"short": "a scan of a printed circuit board", "pin-hole": "a photo of a metal tile"}
@@ -31,8 +33,7 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("STORE_", "AWS_"))}
-    return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return {**without_store(), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def generate(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -51,21 +52,26 @@ def pixels(out: Path, label: str) -> np.ndarray:
     return np.stack([np.asarray(Image.open(f)) for f in files]).astype(int)
 
 
+def write_file(base: Path, folder: Path, metadata: dict[str, str], dtype: str = "fp16") -> Path:
+    """A diffusers folder as one file with its configuration beside it, in `folder`."""
+    folder.mkdir(exist_ok=True)
+    with Source(base) as source:
+        write_companion(base, folder / "config")
+        entries = writer.plan(source, targets(source.configs, source.tensors), dtype)
+        writer.write(folder / "boards.safetensors", source, entries, metadata)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The base model as the convert step publishes one: a file that knows its classes, and config/."""
-    folder = tmp_path_factory.mktemp("published")
     metadata = {
         "format": "pt",
         "modelspec.resolution": "64x64",
         "defect_diffusion.prompts": json.dumps(PROMPTS),
         "defect_diffusion.generation": json.dumps({"num_inference_steps": 2, "guidance_scale": 2.0}),
     }
-    with Source(BASE) as source:
-        write_companion(BASE, folder / "config")
-        entries = writer.plan(source, targets(source.configs, source.tensors), "fp16")
-        writer.write(folder / "boards.safetensors", source, entries, metadata)
-    return folder
+    return write_file(BASE, tmp_path_factory.mktemp("published"), metadata)
 
 
 @pytest.fixture(scope="module")
@@ -206,12 +212,27 @@ def test_files_that_can_run_code_or_lack_their_configuration_are_refused(publish
     assert not (tmp_path / "p").exists()
 
 
-def test_inpainting_and_xl_models_are_refused_by_name(tmp_path: Path) -> None:
+def test_a_model_that_inpaints_paints_the_whole_image(tmp_path: Path) -> None:
+    """From a folder as from a file, and as evaluate lets it."""
+    base = write_pipeline(tmp_path / "nine", in_channels=9)
+    write_file(base, tmp_path / "published", {"format": "pt"}, "fp32")
+    for out, model in (("folder", base), ("file", tmp_path / "published")):
+        done = generate(
+            tmp_path, "--model", model, "--prompt", "a tile", "--out", out, "-n", "2", "--steps", "2", "--guidance", "2"
+        )
+        assert done.returncode == 0, done.stderr
+    images = pixels(tmp_path / "folder", "a-tile")
+    assert np.abs(images - pixels(tmp_path / "file", "a-tile")).max() <= 1
+    measured = sampling.generate(sampling.load(base, "cpu"), ["a tile"] * 2, [0, 1], size=64, steps=2, guidance=2.0)
+    assert np.abs(images - np.concatenate(list(measured)).astype(int)).max() <= 1
+
+
+def test_models_of_other_kinds_are_refused_by_name(tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(BASE, model)
     config = json.loads((model / "unet" / "config.json").read_text())
     (model / "unet" / "config.json").write_text(json.dumps({**config, "in_channels": 17}))
-    assert "inpainting" in refused(tmp_path, "--model", model, "--prompt", "x", "--out", "o")
+    assert "takes 17 channels" in refused(tmp_path, "--model", model, "--prompt", "x", "--out", "o")
     index = json.loads((model / "model_index.json").read_text())
     (model / "model_index.json").write_text(json.dumps({**index, "_class_name": "StableDiffusionXLPipeline"}))
     assert "StableDiffusionXLPipeline" in refused(tmp_path, "--model", model, "--prompt", "x", "--out", "o")

@@ -13,6 +13,7 @@ from pipelines.config import PipelineConfig
 from pipelines.remote import access, follow, versions
 from pipelines.remote.access import Access
 from pipelines.remote.server import Server
+from tests.environment import forget_store
 from tests.pipelines.remote.kfp_server import KfpServer
 
 #: Settings that a cluster can use; nobody looks into these places.
@@ -25,8 +26,9 @@ SETTINGS = (
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.startswith(("KF_PIPELINES_", "KFP_", "STORE_", "AWS_")):
+        if name.startswith(("KF_PIPELINES_", "KFP_")):
             monkeypatch.delenv(name)
+    forget_store(monkeypatch)
     # A kubectl that is installed here asks nobody's cluster.
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
     monkeypatch.setattr(access, "CONTEXT", tmp_path / "context.json")

@@ -66,8 +66,7 @@ def publish(home: Store, tmp_path: Path, config: PipelineConfig, days: float) ->
 
 def run_of(kfp: KfpServer, server: Server, compiled: str, parameters: Mapping[str, Any]) -> str:
     version = versions.upload(server, compiled)
-    experiment = runs.experiment(server, "defect-diffusion", create=True)
-    assert experiment is not None
+    experiment = runs.experiment(server, "defect-diffusion")
     return str(runs.create(server, experiment, runs.new_name("boards"), version, parameters, "account").run_id)
 
 

@@ -24,8 +24,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 @pytest.fixture
 def wanted(server: Server, compiled: str) -> schedule.Wanted:
     version = versions.upload(server, compiled)
-    experiment = runs.experiment(server, "defect-diffusion", create=True)
-    assert experiment is not None
+    experiment = runs.experiment(server, "defect-diffusion")
     return schedule.Wanted("boards", "0 0 6 * * 1", experiment, version, {"dataset": "s3://b/1"}, "account")
 
 

@@ -6,13 +6,17 @@ and write below the folder that it is given, and nowhere else.
 
 from __future__ import annotations
 
+import base64
 import functools
+import io
 import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from PIL import Image
 
 from components import hub, runtime
 from components.archives.unpack import unpack
@@ -52,11 +56,27 @@ class _Place(NamedTuple):
     layout: Callable[[Path], None]
     form: FormatName
     file: str  #: the annotation file, below the data set
+    others: tuple[bytes, ...] = ()  #: more good contents of it, of kinds that the layout has none of
 
 
 def _boards(root: Path) -> None:
     Boards(root, images=8)
 
+
+def _shapes() -> bytes:
+    """LabelMe's kinds of shapes, of which the layout has polygons alone; two of them are one defect."""
+    painted = io.BytesIO()
+    Image.new("L", (6, 5), 255).save(painted, "PNG")
+    mask = base64.b64encode(painted.getvalue()).decode()
+    shapes = [
+        {"label": "dent", "shape_type": "rectangle", "points": [[1, 1], [9, 9]], "group_id": 1},
+        {"label": "dent", "shape_type": "circle", "points": [[20, 20], [25, 20]], "group_id": 1},
+        {"label": "scratch", "shape_type": "mask", "points": [[40, 40], [46, 45]], "mask": mask},
+    ]
+    return json.dumps({"shapes": shapes, "imagePath": "part-0.png", "imageWidth": 160, "imageHeight": 120}).encode()
+
+
+_SIZED = b"filename;label;x;y;width;height\nimages/part-0.png;dent;10;10;20;20\nimages/part-1.png;;;;;\n"
 
 _ANNOTATIONS = {
     "coco": _Place(drawn.EXACT["coco runs"][0], "coco", "annotations/instances_val.json"),
@@ -65,8 +85,8 @@ _ANNOTATIONS = {
     "voc": _Place(drawn.EXACT["voc"][0], "voc", "part-0.xml"),
     "yolo": _Place(drawn.EXACT["yolo ultralytics"][0], "yolo", "labels/train/part-0.txt"),
     "yolo-names": _Place(drawn.EXACT["yolo ultralytics"][0], "yolo", "data.yaml"),
-    "labelme": _Place(drawn.OUTLINED["labelme"][0], "labelme", "annotations/part-0.json"),
-    "csv": _Place(drawn.table, "csv", "boxes.csv"),
+    "labelme": _Place(drawn.OUTLINED["labelme"][0], "labelme", "annotations/part-0.json", (_shapes(),)),
+    "csv": _Place(drawn.table, "csv", "boxes.csv", (_SIZED,)),
     "deeppcb": _Place(_boards, "deeppcb", "group1/g1_not/000.txt"),
     "mask": _Place(drawn.masks, "masks", "masks/dent/part-0.png"),
 }
@@ -86,7 +106,7 @@ def _annotations(place: _Place) -> Target:
 
         with tempfile.TemporaryDirectory() as folder:
             place.layout(Path(folder))
-            return [(Path(folder) / place.file).read_bytes()]
+            return [(Path(folder) / place.file).read_bytes(), *place.others]
 
     return Target(read_data_set, seeds, "at least one of each is needed")
 
@@ -202,10 +222,7 @@ def _image(data: bytes, folder: Path) -> object:
 
 
 def _image_seeds() -> list[bytes]:
-    import io
-
     import numpy as np
-    from PIL import Image
 
     pixels = np.arange(12 * 9 * 3, dtype=np.uint8).reshape(12, 9, 3)
     found = []
@@ -228,7 +245,6 @@ def _archive(suffix: str) -> Target:
 
 
 def _packed(suffix: str) -> bytes:
-    import io
     import tarfile
     import zipfile
 
@@ -309,8 +325,6 @@ def _checkpoint(data: bytes, folder: Path) -> object:
 
 
 def _checkpoint_seeds() -> list[bytes]:
-    import io
-
     import torch
 
     found = []
