@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import torch
 
 from components.errors import UserError
 
 
-def check(device: torch.device) -> None:
+def check(device: torch.device, folder: Path) -> None:
     """Compile something small for `device`: what torch needs (a compiler, headers) differs by system and version.
+
+    Args:
+        folder: where this process keeps what it compiles from now on, empty at first. Not torch's own, which outlives
+            the process: one killed while it compiles leaves half a library there, which the next cannot load.
 
     Raises:
         UserError: where that does not work.
     """
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     try:
         torch.compile(_small, dynamic=False)(torch.ones(8, device=device))
     # What a compiler, or its absence, makes torch raise is not to be foreseen.

@@ -61,7 +61,7 @@ def carry_out(job: Job) -> None:
 def _trainer(job: Job, accelerator: Accelerator) -> Trainer:
     config, crops = job.config, job.crops
     if config.compile:
-        compilation.check(accelerator.device)
+        compilation.check(accelerator.device, job.shared / "compiled")
     listed = artifacts.read_crops(crops, "train")
     crop_set = artifacts.read_json(crops / "crops.json", CropSet)
     images = data.load_images(crops / "train", listed)

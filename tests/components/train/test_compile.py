@@ -41,9 +41,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def _compiler() -> None:
+def _compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
     try:
-        compilation.check(torch.device("cpu"))
+        compilation.check(torch.device("cpu"), tmp_path / "compiled")
     except UserError as error:
         pytest.skip(str(error))
 
@@ -70,8 +71,8 @@ def test_it_is_published_and_resumed_like_any_other(base: Path, store: Store, tm
     run = Run(place, "f" * 16)
     ended = trained(base, run, {1: BOTH}, compile=True, use_ema=True)
     [ref] = run.refs
-    Store.from_env(str(ref.uri)).get_tree(tmp_path)
-    read = UNet2DConditionModel.from_pretrained(tmp_path, subfolder="unet", use_safetensors=True)
+    Store.from_env(str(ref.uri)).get_tree(tmp_path / "checkpoint")
+    read = UNet2DConditionModel.from_pretrained(tmp_path / "checkpoint", subfolder="unet", use_safetensors=True)
     original = UNet2DConditionModel.from_pretrained(base, subfolder="unet", use_safetensors=True)
     assert read.state_dict().keys() == original.state_dict().keys()
     assert any(not torch.equal(a, b) for a, b in zip(read.parameters(), original.parameters()))
@@ -84,18 +85,22 @@ def test_it_is_published_and_resumed_like_any_other(base: Path, store: Store, tm
 
 def test_without_a_compiler_there_is_one_message(tmp_path: Path) -> None:
     program = (
-        "import torch\n"
+        "import pathlib, sys, torch\n"
         "from components.errors import UserError\n"
         "from components.train import compilation\n"
         "try:\n"
-        "    compilation.check(torch.device('cpu'))\n"
+        "    compilation.check(torch.device('cpu'), pathlib.Path(sys.argv[1]))\n"
         "except UserError as error:\n"
         "    print(error)\n"
     )
-    # What was compiled before would not be compiled again.
-    environ = {**os.environ, "CXX": str(tmp_path / "none"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    environ = {**os.environ, "CXX": str(tmp_path / "none")}
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=environ, check=True
+        [sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environ,
+        check=True,
     )
     assert done.stdout.startswith("train.compile: torch cannot compile for the cpu here (")
     assert "install a C++ compiler" in done.stdout
