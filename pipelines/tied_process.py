@@ -14,23 +14,30 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+_AUTOGROUP = Path("/proc/self/autogroup")
 
 
-def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+def start(command: list[str], niceness: int = 0, **options: Any) -> subprocess.Popen[bytes]:
     """``subprocess.Popen(command, **options)`` in a session of its own, tied to this process.
 
     A session of its own, because Ctrl-C in a terminal goes to every process of the terminal's: those that
     use the child end first, then it.
+
+    Args:
+        niceness: by how much the child yields the processor to others, as in nice(1); on Linux alone.
     """
     started: list[subprocess.Popen[bytes] | BaseException] = []
     ready = threading.Event()
 
     def keep() -> None:
         try:
-            process = subprocess.Popen(command, start_new_session=True, preexec_fn=_tie(os.getpid()), **options)
+            process = subprocess.Popen(
+                command, start_new_session=True, preexec_fn=_tie(os.getpid(), niceness), **options
+            )
             started.append(process)
         except BaseException as error:
             started.append(error)
@@ -58,15 +65,31 @@ def stop(process: subprocess.Popen[bytes], seconds: float) -> None:
             process.wait(patience)
 
 
-def _tie(parent: int) -> Callable[[], None] | None:
+def _tie(parent: int, niceness: int) -> Callable[[], None] | None:
     """What the child does before it becomes the command."""
     if not sys.platform.startswith("linux"):
         return None
+    session = _session_niceness()
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
     def preexec() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+        if niceness:
+            os.nice(niceness)
+            # Where Linux groups processes by session (autogroup, sched(7)), a process's own niceness counts within its
+            # session alone: beside another it weighs as much as all of that.
+            with contextlib.suppress(OSError):
+                _AUTOGROUP.write_text(str(min(19, session + niceness)))
 
     return preexec
+
+
+def _session_niceness() -> int:
+    """That of this process's session, beside others; 0 where Linux does not group processes by session."""
+    try:
+        # "/autogroup-25 nice 0"
+        return int(_AUTOGROUP.read_text().split()[-1])
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -111,6 +111,11 @@ class TrainConfig(Settings):
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass: less memory, about a third slower."
     )
+    compile: bool = Field(
+        False,
+        description="Compile the UNet (torch.compile) before the first step, which takes minutes; needs a C++ compiler "
+        "where training runs.",
+    )
     state_every: int = Field(
         500, ge=0, description="Steps between saved training states, which bound what a lost node costs; 0: none."
     )

@@ -77,7 +77,7 @@ def upload(run: Run, trainer: Trainer, snapshot: Snapshot, history: dict[str, li
     """What the uploads' thread does with a snapshot."""
 
     def job() -> None:
-        if snapshot.weights is not None:
+        if snapshot.publish:
             run.publish(snapshot, trainer.base.configs, trainer.config)
         if snapshot.state is not None:
             run.save(snapshot, history)

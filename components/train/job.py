@@ -16,7 +16,7 @@ from components.artifacts import CheckpointIndex, CheckpointRef, CropSet
 from components.errors import Unavailable, UserError
 from components.progress import log
 from components.storage import Store
-from components.train import data, model, processes
+from components.train import compilation, data, model, processes
 from components.train.config import TrainConfig
 from components.train.fit import Timing, fit, follow
 from components.train.history import Diverged, History
@@ -60,6 +60,8 @@ def carry_out(job: Job) -> None:
 
 def _trainer(job: Job, accelerator: Accelerator) -> Trainer:
     config, crops = job.config, job.crops
+    if config.compile:
+        compilation.check(accelerator.device, job.shared / "compiled")
     listed = artifacts.read_crops(crops, "train")
     crop_set = artifacts.read_json(crops / "crops.json", CropSet)
     images = data.load_images(crops / "train", listed)
@@ -93,8 +95,9 @@ def _share_state(trainer: Trainer, shared: Path) -> None:
     if trainer.accelerator.num_processes == 1:
         return
     if trainer.done:
+        snapshot = trainer.snapshot(publish=False, save=True)
         with (shared / "state.pt").open("wb") as file:
-            torch.save(trainer.snapshot(publish=False, save=True).state, file)
+            torch.save({"trainer": snapshot.state, "weights": snapshot.weights}, file)
     trainer.accelerator.wait_for_everyone()
     # Until all have read it.
     trainer.accelerator.wait_for_everyone()
@@ -104,7 +107,8 @@ def _share_state(trainer: Trainer, shared: Path) -> None:
 def _take_state(trainer: Trainer, shared: Path) -> None:
     trainer.accelerator.wait_for_everyone()
     if (shared / "state.pt").exists():
-        trainer.restore(unpacked(torch.load(shared / "state.pt", weights_only=True, map_location="cpu", mmap=True)))
+        state = torch.load(shared / "state.pt", weights_only=True, map_location="cpu", mmap=True)
+        trainer.restore(unpacked(state["trainer"]), unpacked(state["weights"]))
     trainer.accelerator.wait_for_everyone()
 
 

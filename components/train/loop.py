@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from components.train.batches import Batch, draw
 from components.train.config import TrainConfig
 from components.train.data import LatentSet
 from components.train.model import BaseModel
-from components.train.snapshot import Snapshot, Tensors, packed, unpacked
+from components.train.snapshot import Snapshot, Tensors, packed
 
 
 class Trainer:
@@ -51,6 +51,9 @@ class Trainer:
                 base.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
         base.unet.to(self.device)
         base.text_encoder.to(self.device)
+        if config.compile:
+            # In place: the parameters keep their names, and what reads them need not know.
+            base.unet.compile(dynamic=False)
         rates = {"unet": config.learning_rate, "text_encoder": config.text_encoder_lr or config.learning_rate}
         groups: list[dict[str, Any]] = [
             {"params": [p for p in part.parameters() if p.requires_grad], "lr": rates[name]}
@@ -69,7 +72,9 @@ class Trainer:
         self.text = self._embed_all()
         self.alphas = base.noise.alphas_cumprod.to(self.device)
         self.done = 0
-        self._room: dict[str, torch.Tensor] = {}  # of the latest snapshot
+        # Of the latest snapshot.
+        self._weights_room: dict[str, torch.Tensor] = {}
+        self._state_room: dict[str, torch.Tensor] = {}
         self.data_seconds = 0.0  #: spent on drawing batches
 
     def _token_ids(self) -> torch.Tensor:
@@ -189,42 +194,41 @@ class Trainer:
         }
 
     def snapshot(self, publish: bool, save: bool) -> Snapshot:
-        """Copies of what is to be published of this step, the average where there is one, and of the state.
+        """Copies of what a checkpoint of this step holds, and where `save` of the rest of the state.
 
         They take the place of the snapshot before: take one when that is done with.
         """
-        held: dict[str, Any] = {"done": self.done}
-        if save or self.ema is None:
-            held["models"] = self.trained()
-        if self.ema is not None:
-            held["average"] = {"steps": self.ema.steps, "shadow": self.ema.shadow}
+        trained, state = self.trained(), None
+        weights = packed(trained if self.ema is None else self._named(self.ema.shadow), self._weights_room)
         if save:
             scaler = self.accelerator.scaler
-            held["optimizer"] = self.optimizer.state_dict()
-            held["scheduler"] = self.scheduler.state_dict()
-            held["scaler"] = scaler.state_dict() if scaler is not None else None
-        copy = packed(held, self._room)
-        weights = None
-        if publish:
-            views = unpacked(copy)
-            weights = views["models"] if self.ema is None else self._named(views["average"]["shadow"])
-        return Snapshot(self.done, self.done * self.config.batch, weights, copy if save else None)
+            held = {
+                "done": self.done,
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.scheduler.state_dict(),
+                "scaler": scaler.state_dict() if scaler is not None else None,
+                "average": None if self.ema is None else {"steps": self.ema.steps, "of": trained},
+            }
+            state = packed(held, self._state_room)
+        return Snapshot(self.done, self.done * self.config.batch, weights, publish, state)
 
     def _named(self, tensors: list[torch.Tensor]) -> dict[str, Tensors]:
         """Tensors in the order of `parameters`, under the names they have in their components."""
         rest = iter(tensors)
         return {component: {key: next(rest) for key in named} for component, named in self.trained().items()}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a snapshot's state, unpacked."""
+    def restore(self, state: dict[str, Any], weights: Mapping[str, Tensors]) -> None:
+        """Go on from a snapshot's state, unpacked, and its weights."""
         self.done = state["done"]
+        models = weights if self.ema is None else state["average"]["of"]
         with torch.no_grad():
             for component, named in self.trained().items():
                 for key, parameter in named.items():
-                    parameter.copy_(state["models"][component][key])
+                    parameter.copy_(models[component][key])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         if self.ema is not None:
-            self.ema.restore(**state["average"])
+            shadow = [weights[component][key] for component, named in self.trained().items() for key in named]
+            self.ema.restore(state["average"]["steps"], shadow)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])

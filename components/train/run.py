@@ -3,7 +3,8 @@
     <store>/base-models/<revision>/          the base model, once for all runs that use it
     <store>/train/<fingerprint>/index.json   written last: the run is complete
     <store>/train/<fingerprint>/<attempt>/step-000500/   a checkpoint: the components that changed
-    <store>/train/<fingerprint>/state/<attempt>-000500/  what the next attempt goes on from
+    <store>/train/<fingerprint>/state/<attempt>-000500/  what the next attempt goes on from; the weights are
+                                                         those of this step's checkpoint, where there is one
 
 Every attempt writes under a prefix of its own, so two of them never mix bytes; the fingerprint says
 that both would have made the same. The first index written is the run's. A state is deleted when one
@@ -18,9 +19,10 @@ import hashlib
 import json
 import tempfile
 import uuid
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -35,8 +37,10 @@ from components.storage.uri import key_part
 from components.train import lora
 from components.train.config import TrainConfig
 from components.train.history import History
-from components.train.snapshot import Snapshot, unpacked, write_component
+from components.train.snapshot import Snapshot, Tensors, read_component, unpacked, write_component
 from components.train.uploads import persistently
+
+T = TypeVar("T")
 
 #: Libraries that compute: another version may give other last digits.
 _LIBRARIES = ("accelerate", "diffusers", "numpy", "peft", "torch", "transformers")
@@ -110,32 +114,36 @@ class Run:
         Raises:
             UserError: for weights that are no numbers, which are not published.
         """
-        assert snapshot.weights is not None
         snapshot.check()
+        weights = snapshot.named()
         tree = self.store.at(self.attempt, step_name(snapshot.step))
         with tempfile.TemporaryDirectory(prefix="checkpoint-") as temporary:
             folder = Path(temporary)
             if config.use_lora:
-                named = {part: {lora.published(k): t for k, t in ts.items()} for part, ts in snapshot.weights.items()}
+                named = {part: {lora.published(k): t for k, t in ts.items()} for part, ts in weights.items()}
                 adapters.write(folder / adapters.FILE, named, lora.ranks(config))
             else:
-                for component, tensors in snapshot.weights.items():
+                for component, tensors in weights.items():
                     write_component(folder, component, configs[component], tensors)
             made_by = {"step": "train", "max_train_steps": config.max_train_steps}
             persistently(lambda: tree.put_tree(folder, made_by))
-        ref = CheckpointRef(
-            snapshot.step, tree.uri, sorted(snapshot.weights), snapshot.images_seen, adapter=config.use_lora
-        )
+        ref = CheckpointRef(snapshot.step, tree.uri, sorted(weights), snapshot.images_seen, adapter=config.use_lora)
         self.refs.append(ref)
         log(f"checkpoint {ref.step} published to {ref.uri}")
         return ref
 
     def save(self, snapshot: Snapshot, history: dict[str, list[float]]) -> None:
-        """Commit what a later attempt resumes from, then drop the states that it surpasses."""
+        """Commit what a later attempt resumes from, then drop the states that it surpasses.
+
+        Whole weights that `publish` has just sent are not sent again. Their checkpoint is one of the run's, and the
+        newest: no limit reaches it before there is a state that is farther.
+        """
         assert snapshot.state is not None
         tree = self.states.at(f"{self.attempt}-{snapshot.step:06d}")
         refs = [dataclasses.asdict(ref) for ref in self.kept]
-        value = {"trainer": snapshot.state, "history": history, "refs": refs}
+        published = snapshot.publish and not self.refs[-1].adapter
+        weights = None if published else snapshot.weights
+        value = {"trainer": snapshot.state, "weights": weights, "history": history, "refs": refs}
         with tempfile.TemporaryDirectory(prefix="state-") as temporary:
             # Through a file of ours: torch's own says of a full disk only that something is too short.
             with (Path(temporary) / "state.pt").open("wb") as file:
@@ -159,7 +167,10 @@ class Run:
             refs = [CheckpointRef(**data) for data in state["refs"]]
             if any(ref.uri and Store.from_env(ref.uri).manifest() is None for ref in refs):
                 continue
-            trainer.restore(unpacked(state["trainer"]))
+            weights = unpacked(state["weights"]) if state["weights"] else _published(refs[-1])
+            if weights is None:
+                continue
+            trainer.restore(unpacked(state["trainer"]), weights)
             self.refs = refs
             log(f"train: resumed at step {trainer.done} of an earlier attempt")
             return History.of(state["history"])
@@ -202,14 +213,33 @@ class Run:
 
 def _fetched(tree: Store) -> dict[str, Any] | None:
     """The state at `tree`; None where another attempt, which is farther by now, has just deleted it."""
+
+    def read(folder: Path) -> dict[str, Any]:
+        state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
+        return state
+
+    return _read(tree, read)
+
+
+def _published(ref: CheckpointRef) -> dict[str, Tensors] | None:
+    """The weights of a checkpoint that a state has just named; None where they are gone or damaged."""
+    assert ref.uri is not None
+
+    def read(folder: Path) -> dict[str, Tensors]:
+        return {part: read_component(folder, part) for part in ref.components}
+
+    return _read(Store.from_env(ref.uri), read)
+
+
+def _read(tree: Store, read: Callable[[Path], T]) -> T | None:
+    """What `read` makes of the files of `tree`; None where they cannot be had."""
     with tempfile.TemporaryDirectory(prefix="state-") as temporary:
         try:
             tree.get_tree(Path(temporary))
         except UserError as error:
             log(f"train: a state cannot be resumed from ({error}); looking for another one")
             return None
-        state: dict[str, Any] = torch.load(Path(temporary) / "state.pt", weights_only=True, map_location="cpu")
-    return state
+        return read(Path(temporary))
 
 
 def base_tree(store: Store, revision: str) -> Store:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from components.train.history import REMEDY, Diverged
 
@@ -29,16 +29,25 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Copies of one step. `weights` and `state` share memory where they are the same."""
+    """Copies of one step, `packed`. Where both are due, the state need not carry the weights a second time."""
 
     step: int
     images_seen: int
-    weights: Mapping[str, Tensors] | None  #: component → name → tensor, to publish; None at no checkpoint
-    state: dict[str, Any] | None  #: what the trainer resumes from, `packed`; None where no state is due
+    weights: dict[str, Any]  #: component → name → tensor: what a checkpoint holds, the average where there is one
+    publish: bool  #: whether a checkpoint is due
+    state: dict[str, Any] | None  #: what the trainer resumes from besides `weights`; None where no state is due
+
+    def named(self) -> dict[str, Tensors]:
+        """Component → name → tensor of `weights`."""
+        named: dict[str, Tensors] = unpacked(self.weights)
+        return named
 
     def check(self) -> None:
-        """Raise Diverged where weights to publish are no numbers: a reader would find out hours later."""
-        for component, tensors in (self.weights or {}).items():
+        """Raise Diverged where weights are no numbers: a reader would find out hours later."""
+        # One call a buffer: training goes on beside this one, and Python runs one thread at a time.
+        if all(torch.isfinite(torch.stack(buffer.aminmax())).all() for buffer in self.weights["buffers"].values()):
+            return
+        for component, tensors in self.named().items():
             for name, tensor in tensors.items():
                 if not torch.isfinite(tensor).all():
                     raise Diverged(
@@ -108,3 +117,8 @@ def write_component(folder: Path, component: str, config: Mapping[str, Any], ten
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (folder / component / "config.json").write_text(text, encoding="utf-8")
     save_file(tensors, folder / component / _FILES[component], metadata={"format": "pt"})
+
+
+def read_component(folder: Path, component: str) -> Tensors:
+    """The tensors that `write_component` wrote below `folder`."""
+    return load_file(folder / component / _FILES[component])

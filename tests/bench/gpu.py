@@ -34,6 +34,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "fp16 with scaler": {"mixed_precision": "fp16"},
     "8-bit Adam": {"use_8bit_adam": True},
     "gradient checkpointing": {"gradient_checkpointing": True},
+    "compiled": {"compile": True},
+    "compiled, bf16": {"compile": True, "mixed_precision": "bf16"},
     "text encoder, average": {"train_text_encoder": True, "use_ema": True},
     "LoRA, bf16": {"use_lora": True, "mixed_precision": "bf16"},
     "two GPUs": {"num_processes": 2, "train_batch_size": 4},

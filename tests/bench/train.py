@@ -220,35 +220,50 @@ def child(what: str, base: Path, batch: int) -> None:
     print(json.dumps(int(line.split()[1]) * 1024 / 1e6))
 
 
-def publishing(base: Path, folder: Path, listed: list[Crop], rounds: int) -> None:
-    """100 steps with a checkpoint and a state sent after every 25, and 100 with none, in turns."""
+def publishing(base: Path, folder: Path, listed: list[Crop], pairs: int) -> None:
+    """25 steps while a checkpoint and a state are sent, and 25 while none are, in turns; each pair is compared."""
     ours = trainer(base, folder, listed, settings(8, max_train_steps=1_000_000))
     ours.step()
     with tempfile.TemporaryDirectory(prefix="bench-store-") as temporary, EmbeddedStore(Path(temporary)) as server:
         os.environ.update(server.environ)
-        run = Run(Store.from_env(server.uri), "bench")
+        run = Run(Store.from_env(server.uri), "bench", limit=2)
 
-        def steps(publish: bool) -> tuple[float, float]:
+        def steps(publish: bool) -> dict[str, float]:
             with Uploads() as uploads:
-                wall, cpu = time.perf_counter(), time.thread_time()
-                for _ in range(4):
-                    if publish:
-                        uploads.ready()
-                        uploads.submit(fit.upload(run, ours, ours.snapshot(True, True), {}))
-                    for _ in range(25):
-                        ours.step()
-                return time.perf_counter() - wall, time.thread_time() - cpu
+                wall, own, all_threads, its = time.perf_counter(), time.thread_time(), time.process_time(), cpu(server)
+                if publish:
+                    uploads.submit(fit.upload(run, ours, ours.snapshot(True, True), {}))
+                for _ in range(25):
+                    ours.step()
+                wall, own = time.perf_counter() - wall, time.thread_time() - own
+                trained = time.perf_counter()
+                uploads.ready()
+                late = time.perf_counter() - trained
+            others = time.process_time() - all_threads - own
+            return {"wall": wall, "own": own, "client": others, "server": cpu(server) - its, "late": late}
 
-        pairs = [(steps(False), steps(True)) for _ in range(rounds)]
+        steps(True)
+        found = [(steps(False), steps(True)) for _ in range(pairs)]
     checkpoint = sum(p.numel() * 4 for p in ours.parameters)
     print(
         f"\npublishing every 25 steps, batch 8, 1 thread that trains and 1 that uploads, {checkpoint / 1e6:.0f} MB a "
-        f"checkpoint and {3 * checkpoint / 1e6:.0f} MB a state; seconds for 100 steps:",
+        f"checkpoint and {2 * checkpoint / 1e6:.0f} MB a state; {pairs} pairs, quartiles in brackets:",
         flush=True,
     )
-    for i, what in enumerate(("wall", "CPU of the thread that trains")):
-        without, with_ = (statistics.median(turn[i] for turn in column) for column in zip(*pairs))
-        print(f"  {what}: {with_:.1f}, without {without:.1f}: {with_ / without - 1:+.1%}", flush=True)
+    for key, what in (("wall", "wall"), ("own", "CPU of the thread that trains")):
+        costs = [with_[key] / without[key] - 1 for without, with_ in found]
+        low, middle, high = statistics.quantiles(costs, n=4)
+        seconds = statistics.median(without[key] for without, _ in found)
+        print(f"  {what}: {middle:+.1%} [{low:+.1%}, {high:+.1%}] of {seconds:.2f} s", flush=True)
+    uploading, serving = (statistics.median(with_[key] for _, with_ in found) for key in ("client", "server"))
+    late = sum(with_["late"] > 0.01 for _, with_ in found)
+    print(f"  CPU of the upload: {uploading:.2f} s here, {serving:.2f} s in the server; {late} not sent by the next")
+
+
+def cpu(server: EmbeddedStore) -> float:
+    """Seconds that the server has computed for."""
+    user, system = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def curves(base: Path, folder: Path, listed: list[Crop], seeds: int) -> None:
@@ -280,7 +295,7 @@ def held_out(base: model.BaseModel, ours: loop.Trainer) -> float:
 def main() -> None:
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     flags.add_argument("--rounds", type=int, default=12, help="turns of each (12)")
-    flags.add_argument("--pairs", type=int, default=4, help="pairs of 100 steps with and without publishing (4)")
+    flags.add_argument("--pairs", type=int, default=12, help="pairs of 25 steps with and without publishing (12)")
     flags.add_argument("--curves", type=int, default=0, metavar="SEEDS", help="compare what is learned, too")
     flags.add_argument("--quickstart", action="store_true", help="with the quickstart's base")
     flags.add_argument("--child", nargs=3, metavar=("WHAT", "BASE", "BATCH"), help=argparse.SUPPRESS)
@@ -294,7 +309,8 @@ def main() -> None:
     try:
         listed = draw_crops(folder / "crops")
         base = BASE if given.quickstart else write_pipeline(folder / "base", widths=(32, 64, 128, 128))
-        speed(base, folder / "crops", listed, given.rounds)
+        if given.rounds:
+            speed(base, folder / "crops", listed, given.rounds)
         if given.pairs:
             publishing(base, folder / "crops", listed, given.pairs)
         if given.curves:

@@ -39,6 +39,16 @@ def status(url: str, data: bytes | None = None) -> int:
         return error.code
 
 
+def all_listen(server: EmbeddedStore, seconds: float = 20.0) -> None:
+    """Wait for the parts that come up after S3, which is all that the server's start waits for."""
+    deadline = time.monotonic() + seconds
+    for port in ports(server).values():
+        for number in (port, port + 10_000):
+            with socket.socket() as line:
+                while line.connect_ex(("127.0.0.1", number)) and time.monotonic() < deadline:
+                    time.sleep(0.05)
+
+
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -74,6 +84,7 @@ def test_nobody_reads_or_writes_without_credentials(embedded_store: EmbeddedStor
 
 def test_the_parts_behind_s3_want_a_token_and_show_no_pages(embedded_store: EmbeddedStore) -> None:
     at(embedded_store).put_bytes("private/k", b"secret")
+    all_listen(embedded_store)
     port = ports(embedded_store)
     filer = f"http://127.0.0.1:{port['filer']}"
     assert status(f"{filer}/") == 401
@@ -85,6 +96,7 @@ def test_the_parts_behind_s3_want_a_token_and_show_no_pages(embedded_store: Embe
 
 def test_it_listens_on_loopback_only(embedded_store: EmbeddedStore) -> None:
     psutil = pytest.importorskip("psutil")
+    all_listen(embedded_store)
     listening = [c.laddr for c in psutil.Process(embedded_store.pid).net_connections("inet") if c.status == "LISTEN"]
     assert {address.ip for address in listening} == {"127.0.0.1"}
     expected = {number for port in ports(embedded_store).values() for number in (port, port + 10_000)}
@@ -97,6 +109,17 @@ def test_what_it_keeps_is_the_owners_alone(embedded_store: EmbeddedStore) -> Non
     assert (folder / "s3.json").stat().st_mode & 0o777 == 0o600
     assert embedded_store.environ["STORE_SECRET_ACCESS_KEY"] not in embedded_store.log.read_text()
     assert embedded_store.environ["STORE_SECRET_ACCESS_KEY"] not in repr(embedded_store)
+
+
+@linux
+def test_it_yields_the_processor_to_what_uses_it(embedded_store: EmbeddedStore) -> None:
+    assert os.getpriority(os.PRIO_PROCESS, embedded_store.pid) > os.getpriority(os.PRIO_PROCESS, 0)
+    ours, its = (Path(f"/proc/{who}/autogroup") for who in ("self", embedded_store.pid))
+    if not ours.exists():
+        pytest.skip("this kernel does not group processes by session")
+    (group, _, niceness), (other, _, own) = (path.read_text().split() for path in (its, ours))
+    assert group != other
+    assert int(niceness) > int(own)
 
 
 def test_its_memory_is_known(embedded_store: EmbeddedStore) -> None:

@@ -53,6 +53,6 @@ def test_room_is_used_again_and_grows(tmp_path: Path) -> None:
 
 def test_weights_that_are_no_numbers_are_named() -> None:
     good, bad = torch.ones(2), torch.tensor([1.0, float("inf")])
-    Snapshot(5, 10, {"unet": {"a": good}}, None).check()
+    Snapshot(5, 10, packed({"unet": {"a": good}}), True, None).check()
     with pytest.raises(Diverged, match=r"unet\.b is no number after step 5"):
-        Snapshot(5, 10, {"unet": {"a": good, "b": bad}}, None).check()
+        Snapshot(5, 10, packed({"unet": {"a": good, "b": bad}}), True, None).check()

@@ -138,7 +138,7 @@ def test_a_store_that_goes_away_in_the_middle_costs_time_and_no_checkpoint(
 @pytest.mark.integration
 @pytest.mark.usefixtures("small_files")
 def test_a_state_that_does_not_fit_the_disk_is_told_as_that(store: Store) -> None:
-    snapshot = Snapshot(1, 2, None, packed({"weights": torch.zeros(300_000)}))
+    snapshot = Snapshot(1, 2, packed({"unet": {"a": torch.zeros(300_000)}}), False, packed({}))
     with pytest.raises(RuntimeError) as caught:
         Run(store.at("test-full-disk"), "f" * 16).save(snapshot, {})
     assert "cannot be written (File too large)" in str(refusal(caught.value))

@@ -1,0 +1,144 @@
+"""States in the store: complete with the checkpoint of their step or on their own, or passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from components.storage import Store
+from components.train import data, model
+from components.train.config import TrainConfig
+from components.train.fit import upload
+from components.train.loop import Trainer
+from components.train.run import Run
+from components.train.snapshot import unpacked
+from tests.tiny_model import write_pipeline
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate() -> Iterator[None]:
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pipeline(tmp_path_factory.mktemp("states") / "base", widths=(8, 16, 16, 16))
+
+
+def trainer(base: Path, **settings: Any) -> Trainer:
+    config = TrainConfig(train_batch_size=2, learning_rate=1e-3, **settings)
+    shape, random = (3, 1, 4, 8, 8), torch.Generator().manual_seed(0)
+    moments = torch.randn(shape, generator=random), torch.rand(shape, generator=random)
+    latents = data.LatentSet(*moments, torch.zeros(3, dtype=torch.int64), ["a photo"])
+    return Trainer(model.load(base), latents, config, Accelerator(cpu=True))
+
+
+def trained(base: Path, run: Run, due: dict[int, tuple[bool, bool]], **settings: Any) -> Trainer:
+    """Train as many steps as `due` has, with a checkpoint and a state after those where it says so."""
+    made = trainer(base, **settings)
+    for publish, save in due.values():
+        made.step()
+        if publish or save:
+            upload(run, made, made.snapshot(publish, save), {"losses": [], "norms": [], "rates": []})()
+    return made
+
+
+def everything(of: Trainer) -> dict[str, Any]:
+    """All that decides how training goes on."""
+    snapshot = of.snapshot(publish=False, save=True)
+    assert snapshot.state is not None
+    return {"weights": unpacked(snapshot.weights), "rest": unpacked(snapshot.state)}
+
+
+def assert_same(a: Any, b: Any) -> None:
+    if isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        for one, other in zip(a, b):
+            assert_same(one, other)
+    else:
+        assert a == b
+
+
+def bytes_of(run: Run, step: int) -> int:
+    return sum(info.bytes for info in run.states.list() if f"-{step:06d}/" in info.key)
+
+
+BOTH, STATE, NONE = (True, True), (False, True), (False, False)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"use_ema": True, "ema_decay": 0.5},
+        {"train_text_encoder": True, "lr_scheduler": "cosine"},
+        {"use_lora": True, "use_ema": True},
+    ],
+    ids=["full", "average", "text encoder", "LoRA"],
+)
+@pytest.mark.parametrize("last", [BOTH, STATE], ids=["with a checkpoint", "without"])
+def test_a_state_is_complete(
+    base: Path, store: Store, settings: dict[str, Any], last: tuple[bool, bool], request: pytest.FixtureRequest
+) -> None:
+    place = store.at("test-states", request.node.callspec.id.replace(" ", "-"))
+    ended = trained(base, Run(place, "f" * 16), {1: BOTH, 2: NONE, 3: last}, **settings)
+    expected = everything(ended)
+    again = trainer(base, **settings)
+    Run(place, "f" * 16).resume(again)
+    assert again.done == 3
+    assert_same(everything(again), expected)
+    ended.step()
+    again.step()
+    assert_same(everything(again), everything(ended))
+
+
+def test_weights_are_sent_once(base: Path, store: Store) -> None:
+    runs = [Run(store.at("test-states-bytes", name), "f" * 16) for name in ("both", "alone")]
+    for run, last in zip(runs, (BOTH, STATE)):
+        made = trained(base, run, {1: NONE, 2: last})
+    weights = sum(p.numel() * p.element_size() for p in made.parameters)
+    both, alone = (bytes_of(run, 2) for run in runs)
+    assert alone - both >= weights
+
+
+def test_the_limit_leaves_what_a_state_refers_to(base: Path, store: Store) -> None:
+    place = store.at("test-states-limit")
+    due = {1: BOTH, 2: (True, False), 3: (True, False)}
+    trained(base, Run(place, "f" * 16, limit=1), due)
+    again = trainer(base)
+    Run(place, "f" * 16, limit=1).resume(again)
+    assert again.done == 1
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged"])
+def test_a_state_whose_checkpoint_cannot_be_read_is_passed_over(base: Path, store: Store, how: str) -> None:
+    place = store.at("test-states-passed-over", how)
+    farther, nearer = Run(place, "f" * 16), Run(place, "f" * 16)
+    trained(base, farther, {1: NONE, 2: NONE, 3: BOTH})
+    # Of another attempt: a state goes when one that is farther is committed, not before.
+    expected = everything(trained(base, nearer, {1: NONE, 2: STATE}))
+    [checkpoint] = [Store.from_env(str(ref.uri)) for ref in farther.refs]
+    if how == "gone":
+        checkpoint.delete_tree()
+    else:
+        checkpoint.put_bytes("unet/diffusion_pytorch_model.safetensors", b"other bytes")
+    again = trainer(base)
+    Run(place, "f" * 16).resume(again)
+    assert again.done == 2
+    assert_same(everything(again), expected)
