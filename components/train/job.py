@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from accelerate import Accelerator
 from components import artifacts
 from components.artifacts import CheckpointIndex, CheckpointRef, CropSet
 from components.errors import Unavailable, UserError
+from components.memory import own_peak
 from components.progress import log
 from components.storage import Store
 from components.train import compilation, data, model, processes
@@ -137,7 +137,6 @@ def _lead(job: Job, trainer: Trainer, run: Run, history: History) -> None:
 
 def _numbers(trainer: Trainer, history: History, timing: Timing) -> dict[str, float]:
     """What KFP shows of the run: of its end, and of this attempt's time."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     on_gpu = trainer.device.type == "cuda"
     return {
         "final_loss": history.recent_loss(),
@@ -147,6 +146,6 @@ def _numbers(trainer: Trainer, history: History, timing: Timing) -> dict[str, fl
         "images_per_second": timing.steps * trainer.config.batch / timing.seconds,
         "data_wait_share": trainer.data_seconds / timing.seconds,
         "upload_wait_share": timing.upload_wait / timing.seconds,
-        "peak_memory_gb": peak / 1e9,
+        "peak_memory_gb": own_peak() / 1e9,
         **({"peak_gpu_memory_gb": torch.cuda.max_memory_allocated(trainer.device) / 1e9} if on_gpu else {}),
     }

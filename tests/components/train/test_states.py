@@ -35,7 +35,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trainer(base: Path, **settings: Any) -> Trainer:
-    config = TrainConfig(train_batch_size=2, learning_rate=1e-3, **settings)
+    config = TrainConfig(**{"train_batch_size": 2, "learning_rate": 1e-3, **settings})
     shape, random = (3, 1, 4, 8, 8), torch.Generator().manual_seed(0)
     moments = torch.randn(shape, generator=random), torch.rand(shape, generator=random)
     latents = data.LatentSet(*moments, torch.zeros(3, dtype=torch.int64), ["a photo"])
