@@ -45,6 +45,8 @@ WHEELS ?=
 REGISTRY ?=
 
 BIN := $(VENV)/bin
+# What says that the packages were installed by digest, and by which one torch.
+HASHED := $(VENV)/.hashed$(subst sha256:,-,$(TORCH_HASH))
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PIP := $(INSTALL) -c requirements.lock
 # Environments of their own for what is no part of the project.
@@ -209,14 +211,16 @@ $(VENV)/bin/python:
 	  f"Python 3.10 to 3.12 is needed, this is {v[0]}.{v[1]}; name another one with PYTHON=python3.11")'
 	@$(PYTHON) -m venv '$(VENV)'
 
-$(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python $(if $(HASHES)$(TORCH_HASH),$(VENV)/.hashed)
+$(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python $(if $(HASHES)$(TORCH_HASH),$(HASHED))
 	@echo "installing the pinned dependencies into $(VENV) (once)"
 	@$(if $(TORCH_INDEX),$(PIP) --index-url '$(TORCH_INDEX)' torch)
 	@$(PIP) -e '.[torch,pipeline]'
 	@touch $@
 
-# What is installed by digest, before pip may choose.
-$(VENV)/.hashed: | $(VENV)/bin/python
+# What is installed by digest, before pip may choose: what it has chosen once is there, and not looked at again.
+$(HASHED): requirements.hashes requirements.torch.hashes requirements.lock | $(VENV)/bin/python
+	@$(if $(wildcard $@),,$(if $(wildcard $(VENV)/.installed),$(error $(VENV) was installed without these digests: make \
+	  clean first)))
 	@$(if $(TORCH_INDEX),$(if $(TORCH_HASH),,$(error HASHES=1: name the wheel of TORCH_INDEX with TORCH_HASH=sha256:…)))
 	@$(INSTALL) --require-hashes --no-deps -r requirements.hashes $(if $(TORCH_HASH),,-r requirements.torch.hashes)
 	@$(if $(TORCH_HASH),echo "$$(grep '^torch==' requirements.lock) --hash=$(TORCH_HASH)" >'$(VENV)/torch.txt' && \

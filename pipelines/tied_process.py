@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ def _tie(parent: int, niceness: int) -> Callable[[], None] | None:
     """What the child does before it becomes the command."""
     if not sys.platform.startswith("linux"):
         return None
-    session = _session_niceness()
+    # Nothing that takes a lock belongs between fork and exec: another thread of the parent may have held it.
+    yielding = str(min(19, _session_niceness() + niceness)).encode()
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
     def preexec() -> None:
@@ -81,7 +83,12 @@ def _tie(parent: int, niceness: int) -> Callable[[], None] | None:
             # Where Linux groups processes by session (autogroup, sched(7)), a process's own niceness counts within its
             # session alone: beside another it weighs as much as all of that.
             with contextlib.suppress(OSError):
-                _AUTOGROUP.write_text(str(min(19, session + niceness)))
+                file = os.open(_AUTOGROUP, os.O_WRONLY)
+                try:
+                    os.write(file, yielding)
+                except BlockingIOError:  # one process without privileges every tenth of a second, whoever it is
+                    time.sleep(0.2)
+                    os.write(file, yielding)
 
     return preexec
 

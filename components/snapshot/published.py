@@ -47,7 +47,8 @@ def as_base(store: Store, model_name: str, version: str, workers: int) -> Base:
     record = record_of(manifest.made_by)
     if file.endswith(catalog.LORA):
         raise _not_whole(tree, "is a LoRA alone", "convert.lora to merged or both")
-    if record is not None and record.settings.get("convert", {}).get("include_vae") is False:
+    convert = record.settings.get("convert") if record is not None else None
+    if isinstance(convert, dict) and convert.get("include_vae") is False:
         raise _not_whole(tree, "has no autoencoder", "convert.include_vae to true")
     place = tree.uri_of(file)
     return Base(place, base_revision(place, workers))

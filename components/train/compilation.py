@@ -14,8 +14,9 @@ def check(device: torch.device, folder: Path) -> None:
     """Compile something small for `device`: what torch needs (a compiler, headers) differs by system and version.
 
     Args:
-        folder: where this process keeps what it compiles from now on, empty at first. Not torch's own, which outlives
-            the process: one killed while it compiles leaves half a library there, which the next cannot load.
+        folder: where this process, and the others of its run, keep what they compile from now on, whatever
+            ``TORCHINDUCTOR_CACHE_DIR`` says; empty at first. Not torch's own, which outlives them: a process killed
+            while it compiles leaves half a library there, which the next cannot load.
 
     Raises:
         UserError: where that does not work.
@@ -28,7 +29,7 @@ def check(device: torch.device, folder: Path) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"train.compile: torch cannot compile for the {device.type} here ({reason}); install a C++ compiler (g++) "
-            "and Python's headers where the step runs, or unset this"
+            "and Python's headers where the step runs, or set train.compile to false"
         ) from None
 
 

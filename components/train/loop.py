@@ -220,7 +220,8 @@ class Trainer:
     def restore(self, state: dict[str, Any], weights: Mapping[str, Tensors]) -> None:
         """Go on from a snapshot's state, unpacked, and its weights."""
         self.done = state["done"]
-        models = weights if self.ema is None else state["average"]["of"]
+        # By the state, not by `self.ema`: of several processes one alone keeps the average, and all train on.
+        models = weights if state["average"] is None else state["average"]["of"]
         with torch.no_grad():
             for component, named in self.trained().items():
                 for key, parameter in named.items():

@@ -27,7 +27,7 @@ def optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.
             from bitsandbytes.optim import AdamW8bit
         except ImportError:
             raise UserError(
-                "train.use_8bit_adam: the package bitsandbytes is not installed; install it, or unset this"
+                "train.use_8bit_adam: the package bitsandbytes is not installed; install it, or set it to false"
             ) from None
         if not torch.cuda.is_available():
             raise UserError("train.use_8bit_adam: needs a GPU, and there is none here; unset it")

@@ -34,10 +34,14 @@ def build(
         release: whether `base` has to be named by digest.
 
     Raises:
-        UserError: without Docker, for a folder without wheels, for a release on a tag, and where a build fails.
+        UserError: without Docker, for a folder without wheels, for a release whose base is no digest or
+            named twice, and where a build fails.
     """
     if release:
         require_digest(base)
+        given = {flag.removeprefix("--build-arg=").partition("=")[0] for flag in flags}
+        if named := sorted(given & build_arguments(base).keys()):
+            raise UserError(f"--build-arg {', '.join(named)}: a release's base is named by --base alone")
     check()
     if not is_here(base):
         # BuildKit would fetch it for itself alone, and there would be nothing to weigh the images against.
@@ -45,10 +49,10 @@ def build(
     with _beside_the_dockerfile(wheels) as names:
         if torch_index is None and any(name.startswith("torch-") for name in names):
             torch_index = ""
-        given = {**build_arguments(base), "VERSION": tag, **_origin()}
+        arguments = {**build_arguments(base), "VERSION": tag, **_origin()}
         if torch_index is not None:
-            given["TORCH_INDEX"] = torch_index
-        settings = [part for name, value in given.items() for part in ("--build-arg", f"{name}={value}")]
+            arguments["TORCH_INDEX"] = torch_index
+        settings = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
         for step in (*images.STEPS, images.TOOLS):
             print(f"building {images.image(step, tag)}", flush=True)
             docker(

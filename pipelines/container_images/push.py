@@ -25,7 +25,7 @@ def push(tag: str, registry: str, output: Path, release: bool = False) -> None:
     if not output.absolute().parent.is_dir():
         raise UserError(f"--output {output}: the folder {output.absolute().parent} does not exist")
     here = {step: images.image(step, tag) for step in (*images.STEPS, images.TOOLS)}
-    labels = {image: inspect(image)["Config"]["Labels"] for image in here.values()}
+    labels = {image: inspect(image)["Config"].get("Labels") for image in here.values()}
     lines = [f"# base: {base.common(labels)}\n"] if release else []
     for step, image in here.items():
         place = images.image(step, tag, registry)

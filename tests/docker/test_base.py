@@ -45,6 +45,12 @@ def test_a_release_on_a_tag_is_refused_before_anything_is_built(base: str, capsy
     assert said.err.count("@sha256:<64 hexadecimal digits>") == 1
 
 
+@pytest.mark.parametrize("flags", [["--build-arg", "BASE=python:3.12"], ["--build-arg=BASE_DIGEST=sha256:1"]])
+def test_a_releases_base_has_one_name(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["build", "--release", "--base", PINNED, "--", *flags]) == 2
+    assert "a release's base is named by --base alone" in capsys.readouterr().err
+
+
 def test_the_base_that_comes_with_the_project_is_no_releases(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["build", "--release"]) == 2
     assert "python:3.11-slim@sha256:<64" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class Project:
         page = "".join(f'<a href="{name}-py3-none-any.whl#{d.replace(":", "=")}">.</a>' for name, d in links.items())
         (self.wheels / "index.html").write_text(page)
         shutil.copy(ROOT / "Makefile", folder)
+        (folder / "pyproject.toml").touch()
         (folder / "requirements.lock").write_text(f"torch=={VERSION}\n")
         (folder / "requirements.hashes").write_text("# nothing beside torch\n")
         (folder / "requirements.torch.hashes").write_text(f"torch=={VERSION} --hash={self.cuda}\n")
@@ -52,14 +54,18 @@ class Project:
         """What `make run` with these settings begins with, in an environment without torch."""
         for path in self.folder.glob(".venv/lib/python*/site-packages/torch*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        (self.folder / ".venv" / ".hashed").unlink(missing_ok=True)
+        for path in self.folder.glob(".venv/.hashed*"):
+            path.unlink()
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE"))}
         index = (self.wheels / "index.html").as_uri()
         pip = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": index}
+        digests = [s.partition("sha256:")[2] for s in settings if s.startswith("TORCH_HASH=")]
+        return self.make("-".join([".venv/.hashed", *digests]), *settings, environ=plain | pip)
+
+    def make(self, *words: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["make", ".venv/.hashed", f"PYTHON={sys.executable}", *settings],
-            cwd=self.folder, env=plain | pip, capture_output=True, text=True,
-        )  # fmt: skip
+            ["make", f"PYTHON={sys.executable}", *words], cwd=self.folder, env=environ, capture_output=True, text=True
+        )
 
     def installed(self) -> list[str]:
         """What the installed torch is for."""
@@ -105,3 +111,31 @@ def test_a_wheel_that_was_exchanged_is_refused(project: Project, which: str) -> 
     assert done.returncode != 0
     assert "DO NOT MATCH THE HASHES" in done.stderr
     assert project.installed() == []
+
+
+def test_digests_that_changed_are_installed_by_before_pip_chooses(project: Project) -> None:
+    assert project.install("HASHES=1").returncode == 0
+    installed = project.folder / ".venv" / ".installed"
+    installed.touch()
+    assert "--require-hashes" not in project.make("-n", ".venv/.installed", "HASHES=1").stdout
+    later = time.time() + 10
+    os.utime(project.folder / "requirements.hashes", (later, later))
+    try:
+        assert "--require-hashes" in project.make("-n", ".venv/.installed", "HASHES=1").stdout
+    finally:
+        installed.unlink()
+
+
+@pytest.mark.parametrize("settings", [["HASHES=1"], ["TORCH_HASH=sha256:" + 64 * "0"]], ids=["all", "another torch"])
+def test_what_was_installed_without_is_not_said_to_be_by_digest(project: Project, settings: list[str]) -> None:
+    assert project.install("HASHES=1").returncode == 0
+    if settings == ["HASHES=1"]:
+        (project.folder / ".venv" / ".hashed").unlink()
+    installed = project.folder / ".venv" / ".installed"
+    installed.touch()
+    try:
+        done = project.make(".venv/.installed", *settings)
+    finally:
+        installed.unlink()
+    assert done.returncode == 2
+    assert "make clean first" in done.stderr

@@ -18,11 +18,15 @@ from tests.components.train.actions import Train
 pytestmark = pytest.mark.integration
 
 
-def test_what_this_machine_lacks_is_said(run: Train) -> None:
+def test_what_this_machine_lacks_is_said(run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="bitsandbytes"):
         run(use_8bit_adam=True)
     with pytest.raises(UserError, match="to_nothing"):
         run(use_lora=True, lora_target_modules=["to_nothing"])
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "none"),))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    with pytest.raises(UserError, match=r"train\.compile: torch cannot compile for the cpu here"):
+        run(compile=True)
 
 
 def edited(base: Path, folder: Path, file: str, change: Callable[[dict[str, Any]], None]) -> Path:

@@ -108,6 +108,19 @@ def test_a_state_is_complete(
     assert_same(everything(again), everything(ended))
 
 
+def test_a_process_without_the_average_goes_on_from_the_trained_weights(base: Path) -> None:
+    """Of several processes one alone keeps the average."""
+    leads = trainer(base, use_ema=True, ema_decay=0.5)
+    for _ in range(2):
+        leads.step()
+    follows = trainer(base, use_ema=True, ema_decay=0.5)
+    follows.ema = None
+    state = everything(leads)
+    follows.restore(state["rest"], state["weights"])
+    assert_same(follows.parameters, leads.parameters)
+    assert not torch.equal(next(iter(state["weights"]["unet"].values())), leads.parameters[0])
+
+
 def test_weights_are_sent_once(base: Path, store: Store) -> None:
     runs = [Run(store.at("test-states-bytes", name), "f" * 16) for name in ("both", "alone")]
     for run, last in zip(runs, (BOTH, STATE)):
