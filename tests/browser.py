@@ -12,6 +12,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -117,18 +118,21 @@ def chromium() -> Iterator[Browser]:
         for descriptor, kept in zip((3, 4), high):
             os.dup2(kept, descriptor)
 
-    with tempfile.TemporaryDirectory() as profile:
+    # One that was killed may still be writing: init waits for the helpers, nothing here can.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             [program, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run",
              "--disable-dev-shm-usage", f"--user-data-dir={profile}", "about:blank"],
-            preexec_fn=wire, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            preexec_fn=wire, close_fds=False, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(their_read)
         os.close(their_write)
         try:
             yield Browser(our_read, our_write)
         finally:
-            process.kill()
+            # Its helpers, too, which write to the profile until they notice that it has gone.
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             os.close(our_read)
             os.close(our_write)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import sys
+import sysconfig
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,9 +31,8 @@ def locked() -> dict[str, str]:
     return {match[1]: match[2] for match in found if match}
 
 
-def licence_of(name: str) -> str:
-    """What an installed distribution says; empty where that is nothing."""
-    metadata: Any = importlib.metadata.metadata(name)
+def licence_of(name: str, metadata: Any) -> str:
+    """What the metadata of an installed distribution say; empty where that is nothing."""
     classified = [c.rpartition(" :: ")[2] for c in metadata.get_all("Classifier") or [] if c.startswith("License ::")]
     said = metadata.get("License-Expression") or ", ".join(classified) or metadata.get("License") or ""
     return ELSEWHERE.get(name, "") if said in ("", "UNKNOWN") else said.splitlines()[0]
@@ -40,12 +40,11 @@ def licence_of(name: str) -> str:
 
 def installed() -> Iterator[tuple[str, str, str]]:
     """Name, version and licence of the lock's dependencies that are installed here."""
-    for name, version in locked().items():
-        try:
-            importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        yield name, version, licence_of(name)
+    # Not whatever is on `sys.path`: setuptools, once imported, puts its own copies of packages there.
+    folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    here = {re.sub(r"[-_.]+", "-", d.name).lower(): d for d in importlib.metadata.distributions(path=[*folders])}
+    for name in sorted(locked().keys() & here.keys()):
+        yield name, here[name].version, licence_of(name, here[name].metadata)
 
 
 def is_allowed(licence: str) -> bool:
