@@ -1,15 +1,20 @@
-"""Small Stable Diffusion checkpoints with random weights: real architecture, written as diffusers does."""
+"""Small Stable Diffusion checkpoints with random weights: real architecture, written as diffusers does; and a run."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from components.storage import Store
 from tests.tiny_model import write_tokenizer
+
+from .runs import Run
 
 MakeCheckpoint = Callable[..., Path]
 
@@ -99,3 +104,19 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
 def checkpoint(make_checkpoint: MakeCheckpoint) -> Path:
     """A checkpoint at four levels of two layers, in float32; treat it as read-only."""
     return make_checkpoint()
+
+
+@pytest.fixture
+def run(store: Store, checkpoint: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Run:
+    name = hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
+    own = store.at("convert", name)
+    own.at("train/run/base").put_tree(checkpoint)
+    trained = tmp_path / "trained" / "unet"
+    trained.mkdir(parents=True)
+    tensors = load_file(checkpoint / "unet" / "diffusion_pytorch_model.safetensors")
+    save_file({key: value * 1.01 for key, value in tensors.items()}, trained / "diffusion_pytorch_model.safetensors")
+    (trained / "config.json").write_bytes((checkpoint / "unet" / "config.json").read_bytes())
+    own.at("train/run/step-000100").put_tree(tmp_path / "trained")
+    made = Run(own, tmp_path / "best", tmp_path / "outputs")
+    made.choose(100)
+    return made

@@ -9,78 +9,30 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from components import sampling
-from components.artifacts import CheckpointRef, PublishedModel, read_json, write_json
+from components.artifacts import CheckpointRef, write_json
 from components.checkpoint_file import ckpt_metadata
-from components.convert import publish, writer
+from components.convert import publish
 from components.convert.config import ConvertConfig
-from components.convert.mismatch import Mismatch
-from components.convert.step import convert
 from components.errors import UserError
 from components.leases import run_scope
 from components.models import catalog
 from components.models.record import record_of
-from components.runtime import Result
 from components.snapshot.published import as_base
 from components.storage import Store
 from tests.components.test_leases import ended
 
-from .examples import checkpoint_index, decision
+from .runs import Run
 from .updates import write_updates
 
 pytestmark = pytest.mark.integration
-
-CONFIG = ConvertConfig(licence="apache-2.0")
-
-
-@dataclasses.dataclass
-class Run:
-    """A training run in the store: the base as step 0, and a UNet trained a little as step 100."""
-
-    store: Store
-    best: Path  #: select_best's output, step 100 chosen
-    outputs: Path
-
-    def convert(self, config: ConvertConfig = CONFIG, name: str = "boards", out: str = "model") -> Result:
-        return convert(config, best=self.best, model_name=name, store=self.store.uri, model=self.outputs / out)
-
-    def model(self, out: str = "model") -> PublishedModel:
-        return read_json(self.outputs / out / "model.json", PublishedModel)
-
-    def published(self) -> list[str]:
-        return sorted(info.key for info in self.store.list("models/"))
-
-    def choose(self, step: int, **changes: Any) -> None:
-        refs = [
-            CheckpointRef(0, None, []),
-            CheckpointRef(100, self.store.at("train/run/step-000100").uri, ["unet"], 800),
-        ]
-        index = dataclasses.replace(checkpoint_index(self.store.at("train/run/base").uri, refs), **changes)
-        write_json(self.best / "best.json", decision(index, step))
-
-
-@pytest.fixture
-def run(store: Store, checkpoint: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Run:
-    name = hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
-    own = store.at("convert", name)
-    own.at("train/run/base").put_tree(checkpoint)
-    trained = tmp_path / "trained" / "unet"
-    trained.mkdir(parents=True)
-    tensors = load_file(checkpoint / "unet" / "diffusion_pytorch_model.safetensors")
-    save_file({key: value * 1.01 for key, value in tensors.items()}, trained / "diffusion_pytorch_model.safetensors")
-    (trained / "config.json").write_bytes((checkpoint / "unet" / "config.json").read_bytes())
-    own.at("train/run/step-000100").put_tree(tmp_path / "trained")
-    made = Run(own, tmp_path / "best", tmp_path / "outputs")
-    made.choose(100)
-    return made
 
 
 def test_publishes_the_trained_weights_once(run: Run, checkpoint: Path, tmp_path: Path) -> None:
@@ -311,64 +263,3 @@ def test_a_ckpt_without_autoencoder(run: Run, checkpoint: Path, tmp_path: Path) 
     assert snippet is not None
     code = snippet[1].replace("BASE_MODEL", str(checkpoint))
     subprocess.run([sys.executable, "-c", code], cwd=tree, check=True, capture_output=True, timeout=300)
-
-
-# ------------------------------------------------------------------------- nothing is published when …
-
-
-@pytest.fixture
-def nothing_published(run: Run) -> Any:
-    yield
-    assert run.published() == []
-    assert not (run.outputs / "model").exists()
-
-
-def test_the_written_file_is_damaged(run: Run, monkeypatch: pytest.MonkeyPatch, nothing_published: None) -> None:
-    write = writer.write
-
-    def damaged(path: Path, *arguments: Any) -> None:
-        write(path, *arguments)
-        with path.open("r+b") as file:
-            file.seek(-2, 2)
-            file.write(b"\x12\x34")
-
-    monkeypatch.setattr(writer, "write", damaged)
-    with pytest.raises(Mismatch, match="differ from the checkpoint"):
-        run.convert()
-
-
-def test_the_weights_are_not_finite(run: Run, tmp_path: Path, nothing_published: None) -> None:
-    file = tmp_path / "trained" / "unet" / "diffusion_pytorch_model.safetensors"
-    tensors = load_file(file)
-    tensors["conv_out.bias"][0] = float("nan")
-    save_file(tensors, file)
-    run.store.at("train/diverged/step-000100").put_tree(tmp_path / "trained")
-    uri = run.store.at("train/diverged/step-000100").uri
-    run.choose(100, checkpoints=[dataclasses.asdict(CheckpointRef(100, uri, ["unet"]))], fingerprint="e" * 64)
-    with pytest.raises(UserError, match=r"unet: tensor conv_out\.bias: holds NaN"):
-        run.convert()
-
-
-def test_the_checkpoint_is_gone(run: Run, nothing_published: None) -> None:
-    uri = run.store.at("train/run/step-000900").uri
-    run.choose(100, checkpoints=[dataclasses.asdict(CheckpointRef(100, uri, ["unet"]))])
-    with pytest.raises(UserError, match="step-000900"):
-        run.convert()
-
-
-def test_the_decision_names_an_unknown_step(run: Run, nothing_published: None) -> None:
-    run.choose(100, checkpoints=[dataclasses.asdict(CheckpointRef(0, None, []))])
-    with pytest.raises(UserError, match=r"step 100 is not in its index \(0\)"):
-        run.convert()
-
-
-@pytest.mark.parametrize("name", ["", "Boards", "a/b", "../x", "x" * 64])
-def test_the_name_cannot_be_used(run: Run, name: str, nothing_published: None) -> None:
-    with pytest.raises(UserError, match="model_name"):
-        run.convert(name=name)
-
-
-def test_there_is_no_decision(run: Run, nothing_published: None) -> None:
-    (run.best / "best.json").unlink()
-    with pytest.raises(UserError, match=r"best\.json: not found"):
-        run.convert()

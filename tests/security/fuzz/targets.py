@@ -6,25 +6,20 @@ and write below the folder that it is given, and nowhere else.
 
 from __future__ import annotations
 
-import base64
 import functools
 import io
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from PIL import Image
 
 from components import hub, runtime
 from components.archives.unpack import unpack
 from components.artifacts import CheckpointIndex, CropSet, Decision, Metrics, PublishedModel, from_json, read_crops
-from components.crop.config import CropConfig, FormatName
+from components.crop.config import CropConfig
 from components.crop.images import Unreadable, displayed_size, read_mask, read_rgb
-from components.crop.plan import plan_crops
-from components.crop.reading import read_folder
 from components.errors import UserError
 from components.models.catalog import Latest
 from components.models.record import record_of
@@ -35,80 +30,13 @@ from components.versions import dvc_files, dvc_location
 from pipelines import config
 from pipelines.cleanup.contents import Item, read, read_leases
 from pipelines.cluster import profile
-from tests.components.crop.conftest import Boards
 from tests.components.crop.formats import drawn
 from tests.conftest import ROOT
+from tests.security.fuzz.annotations import PLACES, reading
+from tests.security.fuzz.target import Target
 
 FIXTURES = drawn.FIXTURES
 PARAMS, PROFILES = ROOT / "pipelines" / "params", ROOT / "pipelines" / "profiles"
-
-
-@dataclass(frozen=True)
-class Target:
-    """Reads `data` with `folder`, which is empty at first and stays between calls, as its scratch space."""
-
-    read: Callable[[bytes, Path], object]
-    seeds: Callable[[], list[bytes]]  #: good inputs, for others to be made from
-    ends: str = ""  #: in the error that some good inputs end with: readers share them, or a part is left out
-
-
-class _Place(NamedTuple):
-    layout: Callable[[Path], None]
-    form: FormatName
-    file: str  #: the annotation file, below the data set
-    others: tuple[bytes, ...] = ()  #: more good contents of it, of kinds that the layout has none of
-
-
-def _boards(root: Path) -> None:
-    Boards(root, images=8)
-
-
-def _shapes() -> bytes:
-    """LabelMe's kinds of shapes, of which the layout has polygons alone; two of them are one defect."""
-    painted = io.BytesIO()
-    Image.new("L", (6, 5), 255).save(painted, "PNG")
-    mask = base64.b64encode(painted.getvalue()).decode()
-    shapes = [
-        {"label": "dent", "shape_type": "rectangle", "points": [[1, 1], [9, 9]], "group_id": 1},
-        {"label": "dent", "shape_type": "circle", "points": [[20, 20], [25, 20]], "group_id": 1},
-        {"label": "scratch", "shape_type": "mask", "points": [[40, 40], [46, 45]], "mask": mask},
-    ]
-    return json.dumps({"shapes": shapes, "imagePath": "part-0.png", "imageWidth": 160, "imageHeight": 120}).encode()
-
-
-_SIZED = b"filename;label;x;y;width;height\nimages/part-0.png;dent;10;10;20;20\nimages/part-1.png;;;;;\n"
-
-_ANNOTATIONS = {
-    "coco": _Place(drawn.EXACT["coco runs"][0], "coco", "annotations/instances_val.json"),
-    "coco-compressed": _Place(drawn.coco_compressed, "coco", "defects.json"),
-    "coco-polygons": _Place(drawn.OUTLINED["coco polygons"][0], "coco", "annotations/instances_val.json"),
-    "voc": _Place(drawn.EXACT["voc"][0], "voc", "part-0.xml"),
-    "yolo": _Place(drawn.EXACT["yolo ultralytics"][0], "yolo", "labels/train/part-0.txt"),
-    "yolo-names": _Place(drawn.EXACT["yolo ultralytics"][0], "yolo", "data.yaml"),
-    "labelme": _Place(drawn.OUTLINED["labelme"][0], "labelme", "annotations/part-0.json", (_shapes(),)),
-    "csv": _Place(drawn.table, "csv", "boxes.csv", (_SIZED,)),
-    "deeppcb": _Place(_boards, "deeppcb", "group1/g1_not/000.txt"),
-    "mask": _Place(drawn.masks, "masks", "masks/dent/part-0.png"),
-}
-
-
-def _annotations(place: _Place) -> Target:
-    def read_data_set(data: bytes, folder: Path) -> object:
-        root = folder / "data"
-        if not root.exists():
-            place.layout(root)
-        (root / place.file).write_bytes(data)
-        found = read_folder(place.form, "data", root, 0)
-        return plan_crops(CropConfig(resolution=64), found.images)
-
-    def seeds() -> list[bytes]:
-        import tempfile
-
-        with tempfile.TemporaryDirectory() as folder:
-            place.layout(Path(folder))
-            return [(Path(folder) / place.file).read_bytes(), *place.others]
-
-    return Target(read_data_set, seeds, "at least one of each is needed")
 
 
 def _settings(data: bytes, folder: Path) -> object:
@@ -363,7 +291,7 @@ TARGETS: dict[str, Target] = {
     "zip": _archive(".zip"),
     "tar": _archive(".tar"),
     "tar-gz": _archive(".tar.gz"),
-    **{f"annotations-{name}": _annotations(place) for name, place in _ANNOTATIONS.items()},
+    **{f"annotations-{name}": reading(place) for name, place in PLACES.items()},
 }
 #: Those that load torch, which takes seconds.
 HEAVY: dict[str, Target] = {
