@@ -25,9 +25,10 @@ from types import TracebackType
 from typing import IO
 
 from components.errors import Unavailable, UserError
+from components.memory import peak_of_running
 from components.progress import size
 from components.storage import Store
-from pipelines import free_ports, memory, tied_process
+from pipelines import free_ports, tied_process
 
 _LISTENERS = ("master", "volume", "filer", "s3", "admin")
 _GRPC = 10_000  #: the server's parts find each other's gRPC ports this far above the others
@@ -133,7 +134,7 @@ class EmbeddedStore:
 
     def peak_bytes(self) -> int:
         """The most memory the server has held so far, bytes; 0 where the system does not say."""
-        return memory.peak_bytes(self.pid)
+        return peak_of_running(self.pid)
 
     def _start(self, program: str) -> None:
         flags = {

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 from kfp import local
 
 from components.errors import UserError
+from components.memory import peak_of_running
 from components.progress import duration
 from pipelines.config import PipelineConfig
 from pipelines.containers import confinement, daemon
 from pipelines.kfp_local import StepRun
-from pipelines.memory import peak_bytes
 
 if TYPE_CHECKING:
     import docker
@@ -98,7 +98,7 @@ def _run(container: Any, step: str, stream: TextIO) -> StepRun:
     for line in _lines(output):
         print(f"   {line}", file=stream, flush=True)
         # The mark only rises, and every step ends with a line.
-        peak = max(peak, peak_bytes(process))
+        peak = max(peak, peak_of_running(process))
     status = int(container.wait()["StatusCode"])
     seconds = time.monotonic() - started
     if status == 0:
