@@ -212,6 +212,10 @@ class CheckpointIndex:
         return [CheckpointRef(**data) for data in self.checkpoints]
 
 
+#: Below a run's reports in the store: files of events for TensorBoard, a folder an attempt.
+EVENTS = "tensorboard"
+
+
 # ------------------------------------------------------------ metrics (evaluate → select_best, convert)
 
 

@@ -24,15 +24,17 @@ from typing import TYPE_CHECKING
 
 from components import hub, images
 from components.archives import SUFFIXES
-from components.artifacts import SAMPLES, Decision, Metrics, PublishedModel, read_json, write_json
+from components.artifacts import EVENTS, SAMPLES, Decision, Metrics, PublishedModel, read_json, write_json
 from components.base_model.places import SUFFIXES as SINGLE_FILES
 from components.base_model.places import kind_of
 from components.dataset import is_archive, is_remote
 from components.errors import UserError
 from components.memory import own_peak
 from components.models import catalog
+from components.models.record import record_of
 from components.storage import Store
 from components.versions.dvc_location import is_dvc
+from pipelines import events
 from pipelines.config import QUICKSTART_BASE, SAMPLE_DATASETS, PipelineConfig
 from pipelines.embedded_store import EmbeddedStore
 
@@ -168,7 +170,7 @@ def run(config: PipelineConfig, workdir: Path, make_runner: MakeRunner = as_proc
         places = {name: Path(artifact.uri) for name, artifact in outputs.items()}  # type: ignore[attr-defined]
         model = read_json(places["model"] / "model.json", PublishedModel)
         folder = workdir / config.model_name
-        model_file = _collect(places, model, folder, environ)
+        model_file = _collect(places, model, folder, uri, environ)
         peak = store_peak() + own_peak() + max((r.peak_bytes for r in record.runs), default=0)
     costs = [_cost(step, record.runs) for step in images.STEPS]
     outcome = Outcome(
@@ -210,8 +212,11 @@ def _store(config: PipelineConfig, local: Path) -> Iterator[tuple[str, Mapping[s
         yield embedded.uri, embedded.environ, embedded.peak_bytes
 
 
-def _collect(places: Mapping[str, Path], model: PublishedModel, folder: Path, environ: Mapping[str, str]) -> Path:
+def _collect(
+    places: Mapping[str, Path], model: PublishedModel, folder: Path, store: str, environ: Mapping[str, str]
+) -> Path:
     """Put what people want to see into `folder`, replacing what an earlier run left; the model's path."""
+    environ = {**os.environ, **environ}
     folder.mkdir(parents=True, exist_ok=True)
     pages = {
         "crops.html": places["crops_report"],
@@ -231,7 +236,7 @@ def _collect(places: Mapping[str, Path], model: PublishedModel, folder: Path, en
     for old in folder.iterdir():
         if old.suffix in catalog.WEIGHTS and old != target:
             old.unlink()
-    published = Store.from_env(model.uri, {**os.environ, **environ})
+    published = Store.from_env(model.uri, environ)
     if not target.exists() or target.stat().st_size != model.bytes:
         published.download_file(model.file, target)
     # A file holds weights only: without its config it can be loaded nowhere.
@@ -239,5 +244,8 @@ def _collect(places: Mapping[str, Path], model: PublishedModel, folder: Path, en
     for name in beside[:2]:
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / SAMPLES).unlink(missing_ok=True)
-    published.get_tree(folder, only=lambda path: path.startswith(beside))
+    manifest = published.get_tree(folder, only=lambda path: path.startswith(beside))
+    shutil.rmtree(folder / EVENTS, ignore_errors=True)
+    if record := record_of(manifest.made_by):
+        events.fetch(Store.from_env(store, environ), record.run, folder / EVENTS)
     return target

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from components.progress import Progress, log
+from components.train.events import Events
 from components.train.history import History
 from components.train.interruption import termination
 from components.train.loop import Trainer
@@ -26,8 +27,8 @@ class Timing:
     upload_wait: float = 0.0  #: of them, waiting for uploads
 
 
-def fit(trainer: Trainer, run: Run, history: History, timing: Timing) -> None:
-    """Train from where `trainer` is to the end; `history` and `timing` go on, `run` publishes.
+def fit(trainer: Trainer, run: Run, history: History, events: Events, timing: Timing) -> None:
+    """Train from where `trainer` is to the end; `history`, `events` and `timing` go on, `run` publishes.
 
     Raises:
         Diverged: when the loss, or a weight to publish, is no number or explodes.
@@ -40,6 +41,7 @@ def fit(trainer: Trainer, run: Run, history: History, timing: Timing) -> None:
     with _timed(trainer, timing), termination() as asked, Uploads() as uploads:
         while trainer.done < config.max_train_steps:
             rate = trainer.scheduler.get_last_lr()[0]
+            events.begin()
             history.add(*trainer.step(), rate)
             last, ending = trainer.done == config.max_train_steps, asked()
             publish = trainer.done % config.checkpointing_steps == 0 or last
@@ -50,9 +52,12 @@ def fit(trainer: Trainer, run: Run, history: History, timing: Timing) -> None:
                 progress.update(trainer.done, loss=history.recent_loss(), learning_rate=rate)
             if publish or save:
                 uploads.ready()
-                uploads.submit(upload(run, trainer, trainer.snapshot(publish, save), history.data()))
+                snapshot = trainer.snapshot(publish, save)
+                # The events first: a checkpoint's weights may turn out to be no numbers.
+                uploads.submit(events.upload(history), upload(run, trainer, snapshot, history.data()))
             timing.upload_wait = uploads.waited
             if ending and not last:
+                uploads.submit(events.upload(history))
                 uploads.ready()
                 log(f"train: asked to end at step {trainer.done}" + (", state saved" if save else ""))
                 raise SystemExit(128 + signal.SIGTERM)

@@ -18,6 +18,7 @@ from components.progress import log
 from components.storage import Store
 from components.train import compilation, data, model, processes
 from components.train.config import TrainConfig
+from components.train.events import Events
 from components.train.fit import Timing, fit, follow
 from components.train.history import Diverged, History
 from components.train.loop import Trainer
@@ -115,6 +116,7 @@ def _take_state(trainer: Trainer, shared: Path) -> None:
 def _lead(job: Job, trainer: Trainer, run: Run, history: History) -> None:
     """Train to the end and complete the run. Where training diverges, the page says so in the store."""
     timing, reports = Timing(), Reports(run.reports)
+    events = Events(run.reports, run.attempt, trainer.done)
 
     def report(stopped: str = "") -> CheckpointIndex:
         refs = [CheckpointRef(0, None, []), *run.kept]
@@ -124,9 +126,10 @@ def _lead(job: Job, trainer: Trainer, run: Run, history: History) -> None:
         return whole
 
     try:
-        fit(trainer, run, history, timing)
+        fit(trainer, run, history, events, timing)
     except Diverged as error:
         try:
+            events.upload(history)()
             report(str(error))
         except (UserError, Unavailable) as other:
             # What ends the step is why training was stopped, not that the store could not be told.

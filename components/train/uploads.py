@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TypeVar
@@ -70,10 +70,15 @@ class Uploads:
         if self._job is not None and self._job.done():
             self.ready()
 
-    def submit(self, job: Callable[[], None]) -> None:
-        """Begin `job` when the one before it has ended."""
+    def submit(self, *jobs: Callable[[], None]) -> None:
+        """Begin `jobs`, one after another, when those before them have ended."""
         self.ready()
-        self._job = self._thread.submit(job)
+        self._job = self._thread.submit(_all, jobs)
+
+
+def _all(jobs: Iterable[Callable[[], None]]) -> None:
+    for job in jobs:
+        job()
 
 
 def _yield_to_training() -> None:

@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.artifacts import EVENTS
 from components.errors import UserError
 from components.models import catalog
 from components.models.record import ModelRecord
 from components.progress import size
 from components.storage import Store
 from components.storage.naming import seconds_of
+from pipelines import events
 from pipelines.models.published import Published, every
 
 #: Below a training run's ``reports``: the store's name → the name that a run on this machine gives it.
@@ -67,6 +69,8 @@ def fetch(store: Store, version: Published, folder: Path) -> list[str]:
         if data is not None:
             (folder / target).write_bytes(data)
             fetched.append(f"{target.partition('.')[0]:<9} {folder / target}")
+    if events.fetch(store, record.run, folder / EVENTS):
+        fetched.append(f"curves    {folder / EVENTS} (tensorboard --logdir)")
     return fetched
 
 

@@ -35,6 +35,7 @@ HEAVY = {
     "torchmetrics",
     "safetensors",
     "matplotlib",
+    "tensorboardX",
     "kfp",
 }
 LIGHT_STEPS = ("snapshot", "crop", "select_best")

@@ -109,6 +109,7 @@ def test_a_run_makes_everything_once_and_then_only_what_changed(run: Run, workdi
     assert {"report.html", "decision.html", "crops.html", "training.html", "comparison.png", "run.json"} <= made
     assert "](samples.png)" in (results / "MODEL_CARD.md").read_text()
     assert (results / "samples.png").is_file()
+    assert list((results / "tensorboard").glob("000000-*/events.out.tfevents.*"))
     [model] = results.glob("*.safetensors")
     assert str(model.name) in first.stdout
     record = json.loads((results / "run.json").read_text())

@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("quick")]
 
 #: When the runs of `argo` end.
 ENDED = datetime.datetime(2026, 1, 1, 2, 0, tzinfo=datetime.timezone.utc)
+#: A file for TensorBoard, as train names it.
+EVENTS = "000000-1a2b3c4d/events.out.tfevents.1764345600.00000001"
 
 
 @pytest.fixture
@@ -61,6 +63,7 @@ def publish(home: Store, tmp_path: Path, config: PipelineConfig, days: float) ->
     home.at("models", "boards", made).put_tree(folder, {"model": dataclasses.asdict(record)})
     for page in ("evaluate.html", "decision.html"):
         home.at("train", fingerprint, "reports").put_bytes(page, f"{page} of {made}".encode())
+    home.at("train", fingerprint, "reports").put_bytes(f"tensorboard/{EVENTS}", made.encode())
     return made
 
 
@@ -89,6 +92,7 @@ def test_a_runs_model_and_pages_are_fetched(
     files = {path.name for path in (tmp_path / "to").iterdir()}
     assert {f"boards-{made}.safetensors", "README.md", "config", "report.html", "decision.html"} <= files
     assert (tmp_path / "to" / "report.html").read_text() == f"evaluate.html of {made}"
+    assert (tmp_path / "to/tensorboard" / EVENTS).read_text() == made
     assert main(words) == 0, "again, over what is there"
     (tmp_path / "to" / "other.safetensors").write_bytes(b"")
     assert main(words) == 2
