@@ -6,11 +6,11 @@ numpy do. Not covered: processes, and work on tensors.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from components.cores import usable_cores
 from components.progress import Progress
 
 T = TypeVar("T")
@@ -19,8 +19,7 @@ R = TypeVar("R")
 
 def cores(most: int = 8) -> int:
     """The processor cores that this process may use, `most` at most (each worker takes memory)."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(most, usable))
+    return min(most, usable_cores())
 
 
 def parallel(work: Callable[[T], R], items: Iterable[T], workers: int, progress: Progress) -> list[R]:

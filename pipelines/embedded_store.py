@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from components.cores import usable_cores
 from components.errors import Unavailable, UserError
 from components.memory import peak_of_running
 from components.progress import size
@@ -167,7 +168,7 @@ class EmbeddedStore:
             "TMPDIR": tempfile.gettempdir(),
             "GOMEMLIMIT": "384MiB",
             # What uses the store computes beside it; and of two cores, one does the same work with a tenth less.
-            "GOMAXPROCS": str(max(1, (os.cpu_count() or 1) // 2)),
+            "GOMAXPROCS": str(max(1, usable_cores() // 2)),
             **{
                 f"WEED_JWT_{part}_KEY": secrets.token_hex(32)
                 for part in ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")

@@ -7,7 +7,6 @@ images only, so that it can be shown where the real ones must not be.
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from components.artifacts import HEADLINE, CheckpointMetrics, Metrics
+from components.cores import usable_cores
 from components.errors import UserError
 from components.progress import duration, size
 from pipelines import class_table, local, study_picture
@@ -108,11 +108,10 @@ def _page(config: PipelineConfig, results: Sequence[SeedResult], picture: str, c
         study_picture.caption(results[0].outcome, results[0].seed),
         "",
     ]
-    cores = os.cpu_count()
     peak = max(r.outcome.peak_bytes for r in results)
     seconds = [cost.seconds for r in results for cost in r.outcome.steps]
     lines.append(
-        f"{duration(sum(seconds))} for {len(results)} runs on {cores} cores ({platform.machine()}), "
+        f"{duration(sum(seconds))} for {len(results)} runs on {usable_cores()} cores ({platform.machine()}), "
         f"{size(peak)} of memory at most."
     )
     lines.append(f"Sampler: {generation.get('sampler', 'DPM-Solver++')}.")
