@@ -125,7 +125,7 @@ class TrainConfig(Settings):
         le=1440,
         description="Minutes between saved states where `state_every` takes longer; 0: by steps alone.",
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="Data order, noise and time steps derive from it.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Data order, noise, time steps and dropout derive from it.")
     num_threads: int | None = Field(
         None,
         ge=1,

@@ -1,7 +1,7 @@
 """The training loop: one optimizer step after another, each a function of its number and the seed.
 
-Noise, time steps, views and dropped prompts derive from (seed, step), the order of the crops from
-(seed, pass). So the state of a run is its weights, optimizer, average and step, and nothing else.
+Noise, time steps, views, dropped prompts and what a base with dropout drops derive from (seed, step), the order of the
+crops from (seed, pass). So the state of a run is its weights, optimizer, average and step, and nothing else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from accelerate import Accelerator
 
 from components.train import lora, optimizers
 from components.train.average import Average
-from components.train.batches import Batch, draw
+from components.train.batches import Batch, draw, seed_dropout
 from components.train.config import TrainConfig
 from components.train.data import LatentSet
 from components.train.model import BaseModel
@@ -163,6 +163,7 @@ class Trainer:
     def _loss(self, batch: int) -> torch.Tensor:
         config, noise = self.config, self.base.noise
         drawn = self._batch(batch)
+        seed_dropout(config, batch, self.accelerator.process_index, self.device)
         with self.accelerator.autocast():
             noisy = noise.add_noise(drawn.clean, drawn.noise, drawn.times)
             if drawn.shown is not None:

@@ -37,6 +37,15 @@ def test_generators_of_different_keys_differ() -> None:
     assert len(draws) == 4
 
 
+def test_each_pass_of_each_process_drops_out_something_of_its_own() -> None:
+    def dropped(*key: int, seed: int = 0) -> tuple[float, ...]:
+        batches.seed_dropout(TrainConfig(seed=seed), *key, torch.device("cpu"))
+        return tuple(torch.rand(3).tolist())
+
+    assert dropped(2, 0) == dropped(2, 0)
+    assert len({dropped(2, 0), dropped(3, 0), dropped(2, 1), dropped(2, 0, seed=1)}) == 4
+
+
 def test_the_eight_views_are_the_symmetries_of_the_square() -> None:
     image = torch.arange(9.0).reshape(1, 1, 3, 3)
     views = [data.view(image, k) for k in range(8)]

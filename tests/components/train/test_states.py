@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,31 @@ def test_a_state_is_complete(
     ended.step()
     again.step()
     assert_same(everything(again), everything(ended))
+
+
+@pytest.fixture(scope="module")
+def dropping(base: Path) -> Path:
+    """A base whose configurations ask for dropout while it is trained."""
+    folder = shutil.copytree(base, base.with_name("dropping"))
+    for file, change in (("unet", {"dropout": 0.1}), ("text_encoder", {"attention_dropout": 0.1})):
+        path = folder / file / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    return folder
+
+
+def test_what_a_base_drops_out_is_the_same_again(base: Path, dropping: Path, store: Store) -> None:
+    place, settings = store.at("test-states-dropout"), {"train_text_encoder": True, "gradient_accumulation_steps": 2}
+    ended = trained(dropping, Run(place, "f" * 16), {1: NONE, 2: BOTH, 3: NONE}, **settings)
+    again = trainer(dropping, **settings)
+    Run(place, "f" * 16).resume(again)
+    assert again.done == 2
+    # What else may draw from torch's own generator.
+    torch.rand(7)
+    again.step()
+    assert_same(everything(again), everything(ended))
+    plain = trained(base, Run(place, "e" * 16), {1: NONE, 2: NONE, 3: NONE}, **settings)
+    for before, after in ((plain.parameters[0], ended.parameters[0]), (plain.parameters[-1], ended.parameters[-1])):
+        assert not torch.equal(before, after)
 
 
 def test_a_process_without_the_average_goes_on_from_the_trained_weights(base: Path) -> None:
