@@ -1,6 +1,7 @@
 """What each step trains on, as a function of its number and the seed: crops, views, noise, time steps, prompts.
 
-What a model drops out by itself is, too. So training that resumes at a step sees what it would have seen, and no generator's state is kept.
+What layers drop out is one, too. So training that resumes at a step sees what it would have seen, and no generator's
+state is kept.
 """
 
 from __future__ import annotations

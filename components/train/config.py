@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from components.errors import UserError
 from components.settings import Settings
+
+#: Setting → the settings, with their values, without which it has no effect.
+_COUNTS_WITH: dict[str, dict[str, Any]] = {
+    "text_encoder_lr": {"train_text_encoder": True},
+    "lr_num_cycles": {"lr_scheduler": "cosine_with_restarts"},
+    "lr_power": {"lr_scheduler": "polynomial"},
+    **{key: {"use_lora": True} for key in ("lora_rank", "lora_alpha", "lora_target_modules")},
+    "lora_text_target_modules": {"use_lora": True, "train_text_encoder": True},
+    "ema_decay": {"use_ema": True},
+    **{key: {"with_prior_preservation": True} for key in ("class_images", "class_prompt", "prior_loss_weight")},
+    "num_class_images": {"with_prior_preservation": True, "class_images": "draw"},
+}
+
+#: The rate that diffusers' `polynomial` ends at.
+_POLYNOMIAL_END = 1e-7
 
 
 class TrainConfig(Settings):
@@ -31,7 +47,10 @@ class TrainConfig(Settings):
         description="Processes that train together in one pod, one a GPU; the effective batch is so many times larger.",
     )
     checkpoints_total_limit: int | None = Field(
-        None, ge=1, description="Only so many checkpoints, the newest, are kept for evaluate; all where not given."
+        None,
+        ge=1,
+        description="Only so many checkpoints, the newest, are kept for evaluate; all where not given. A run with "
+        "another limit is another run, trained from the start.",
     )
     learning_rate: float = Field(5e-6, gt=0, le=1, description="Peak learning rate of the UNet.")
     scale_lr: bool = Field(False, description="Multiply the learning rates by the effective batch.")
@@ -42,7 +61,7 @@ class TrainConfig(Settings):
         "constant", description="Course of the learning rate after the warm-up."
     )
     lr_num_cycles: int = Field(1, ge=1, description="Restarts of `cosine_with_restarts`, the first run included.")
-    lr_power: float = Field(1.0, gt=0, description="Power of `polynomial`.")
+    lr_power: float = Field(1.0, gt=0, description="Power of `polynomial`, which ends at a rate of 1e-7.")
     lr_warmup_steps: int = Field(0, ge=0, description="Steps over which the rate rises from 0.")
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the first moment.")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's decay of the second moment.")
@@ -107,7 +126,10 @@ class TrainConfig(Settings):
     mixed_precision: Literal["no", "bf16", "fp16"] = Field(
         "no", description="Autocast of forward and backward passes; fp16 needs a GPU."
     )
-    allow_tf32: bool = Field(False, description="Faster matrix products on Ampere GPUs and later, of 10-bit precision.")
+    allow_tf32: bool = Field(
+        False,
+        description="Faster matrix products on Ampere GPUs and later, of 10-bit precision; without one, no effect.",
+    )
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass: less memory, about a third slower."
     )
@@ -130,14 +152,37 @@ class TrainConfig(Settings):
         None,
         ge=1,
         le=1024,
-        description="CPU threads of each process; all cores, shared out, where not given. Weights depend on it in the "
-        "last bits.",
+        description="CPU threads of each process. Weights depend on it in the last bits. Where not given: all cores "
+        "that affinity and the container's CPU limit leave to the step, shared out, and after an interruption as many "
+        "as before it.",
     )
+
+    @model_validator(mode="after")
+    def _all_count(self) -> TrainConfig:
+        """Refuse what would change the fingerprint and nothing else. Defaults pass: settings may arrive complete."""
+        mistakes: list[InitErrorDetails] = []
+        for name, others in _COUNTS_WITH.items():
+            given, default = getattr(self, name), type(self).model_fields[name].default
+            lacking = [f"{k}: {str(v).lower()}" for k, v in others.items() if getattr(self, k) != v]
+            if given != default and lacking:
+                usual = "" if default is None else f", whose default is {default}"
+                text = f"has no effect without {' and '.join(lacking)}; set that too, or leave out {name}{usual}"
+                # The text as a value: what stands in braces in it is no placeholder.
+                error = PydanticCustomError("no_effect", "{text}", {"text": text})
+                mistakes.append(InitErrorDetails(type=error, loc=(name,), input=given))
+        if mistakes:
+            raise ValidationError.from_exception_data(type(self).__name__, mistakes)
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
         if self.with_prior_preservation and self.class_prompt is None:
             raise ValueError("with_prior_preservation needs class_prompt: what the base model is to go on drawing")
+        rate = self.learning_rate * (self.batch if self.scale_lr else 1)
+        if self.lr_scheduler == "polynomial" and rate <= _POLYNOMIAL_END:
+            raise ValueError(
+                f"learning_rate ({rate:g}) must be above {_POLYNOMIAL_END:g}, where lr_scheduler polynomial ends"
+            )
         if self.num_train_epochs is not None:
             # The steps are known when the crops are counted: `resolved` looks at them.
             return self
@@ -161,16 +206,22 @@ class TrainConfig(Settings):
         """The settings with what depends on the number of crops worked out: steps and learning rates.
 
         Raises:
-            UserError: where the passes are fewer steps than the warm-up.
+            UserError: where the passes are fewer steps than the warm-up, or than those to the first checkpoint.
         """
         changed: dict[str, Any] = {"num_train_epochs": None, "scale_lr": False}
         if self.num_train_epochs is not None:
             steps = max(1, round(self.num_train_epochs * crops / self.batch))
-            if self.lr_warmup_steps >= steps:
-                raise UserError(
-                    f"train.num_train_epochs ({self.num_train_epochs}) over {crops} crops are {steps} steps; "
-                    f"train.lr_warmup_steps ({self.lr_warmup_steps}) must be below that"
+            found = f"train.num_train_epochs ({self.num_train_epochs}) over {crops} crops are {steps} steps"
+            problems = []
+            if self.checkpointing_steps > steps:
+                problems.append(
+                    f"{found}, and train.checkpointing_steps ({self.checkpointing_steps}) is above that; lower it so "
+                    "that there is a checkpoint to choose from"
                 )
+            if self.lr_warmup_steps >= steps:
+                problems.append(f"{found}; train.lr_warmup_steps ({self.lr_warmup_steps}) must be below that")
+            if problems:
+                raise UserError(*problems)
             changed |= {"max_train_steps": steps}
         if self.scale_lr:
             changed |= {"learning_rate": self.learning_rate * self.batch}

@@ -32,7 +32,7 @@ from components.train.snapshot import unpacked
 class Job:
     """A run that is not in the store yet."""
 
-    config: TrainConfig
+    config: TrainConfig  #: `resolved` and `settled`
     crops: Path  #: the crop step's folder
     base: Path  #: diffusers folder of the base model
     store: str  #: root of the store
@@ -88,7 +88,7 @@ def _trainer(job: Job, accelerator: Accelerator) -> Trainer:
     latents = data.encode(base.vae, images, texts, config.augment, accelerator.device, masks)
     # The VAE is not needed any more; on a GPU its memory is.
     base.vae.to("cpu")
-    return Trainer(base, latents, config.resolved(len(listed)), accelerator, prior)
+    return Trainer(base, latents, config, accelerator, prior)
 
 
 def _share_state(trainer: Trainer, shared: Path) -> None:

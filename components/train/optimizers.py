@@ -18,6 +18,8 @@ def optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.
         UserError: for 8-bit moments without bitsandbytes or without a GPU.
     """
     settings: dict[str, Any] = {
+        # Each group has its own; `polynomial` falls to the same absolute rate from whatever stands here.
+        "lr": config.learning_rate,
         "betas": (config.adam_beta1, config.adam_beta2),
         "weight_decay": config.adam_weight_decay,
         "eps": config.adam_epsilon,

@@ -29,6 +29,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
+from components.cores import usable_cores
 from components.disk import refusal
 from components.errors import Unavailable, UserError
 from components.progress import log
@@ -49,7 +50,7 @@ def accelerator(config: TrainConfig) -> Accelerator:
     """This process's accelerator: by itself, or one of those that `train_together` started.
 
     Raises:
-        UserError: for more processes than there are GPUs, where there is one.
+        UserError: for more processes than there are GPUs, where there is one, and for a precision that needs one.
     """
     gpus = torch.cuda.device_count()
     if gpus and config.num_processes > gpus:
@@ -57,6 +58,14 @@ def accelerator(config: TrainConfig) -> Accelerator:
             f"train.num_processes is {config.num_processes}, and there are {gpus} GPUs here; lower it, or give the "
             "step more (accelerator in the cluster's profile)"
         )
+    if not gpus:
+        if config.mixed_precision == "fp16":
+            raise UserError(
+                "train.mixed_precision: fp16 needs a GPU, and there is none here; set it to no or bf16, or give the "
+                "step one (accelerator in the cluster's profile)"
+            )
+        if config.allow_tf32:
+            log("train: allow_tf32 has no effect where there is no GPU")
     made = Accelerator(
         mixed_precision=config.mixed_precision,
         cpu=gpus == 0,
@@ -71,8 +80,21 @@ def accelerator(config: TrainConfig) -> Accelerator:
 
 
 def threads(config: TrainConfig) -> int:
-    """CPU threads of each process."""
-    return config.num_threads or max(1, (os.cpu_count() or 1) // config.num_processes)
+    """CPU threads of each process: as the settings say, else all cores that may be used, shared out."""
+    return config.num_threads or max(1, usable_cores() // config.num_processes)
+
+
+def settled(config: TrainConfig, before: int | None) -> TrainConfig:
+    """`config` with a number of threads: its own, else that of an earlier attempt, `before`, else this machine's.
+
+    Another number would give other last bits, so that an attempt that goes on would not end with the weights of one
+    that was left alone.
+    """
+    here = threads(config)
+    count = config.num_threads or before or here
+    if count != here:
+        log(f"train: threads a process: {count}, as before the interruption; the cores here are enough for {here}")
+    return config.model_copy(update={"num_threads": count})
 
 
 def train_together(work: Callable[[Job], None], job: Job, config: TrainConfig) -> None:

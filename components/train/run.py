@@ -19,10 +19,9 @@ import hashlib
 import json
 import tempfile
 import uuid
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -34,39 +33,43 @@ from components.errors import UserError
 from components.progress import log
 from components.storage import MANIFEST, Store, digest_of
 from components.storage.uri import key_part
-from components.train import lora
+from components.train import lora, states
 from components.train.config import TrainConfig
 from components.train.history import History
-from components.train.snapshot import Snapshot, Tensors, read_component, unpacked, write_component
+from components.train.snapshot import Snapshot, unpacked, write_component
 from components.train.uploads import persistently
-
-T = TypeVar("T")
 
 #: Libraries that compute: another version may give other last digits.
 _LIBRARIES = ("accelerate", "diffusers", "numpy", "peft", "torch", "transformers")
+
+#: Settings that change no checkpoint: neither its weights nor whether there is one.
+_OF_STATES = {"state_every", "state_every_minutes"}
 
 
 def fingerprint(crops_digest: str, base_revision: str, config: TrainConfig) -> str:
     """Digest, 16 hex digits, of all that decides a run's weights.
 
     Crops, base, settings, the trainer's own sources, the libraries' versions and the kind of device. Not
-    the CPU model: its last bits differ, what it learns does not.
+    how often states are saved, nor the CPU model: its last bits differ, what it learns does not. What is kept
+    of the checkpoints (`checkpoints_total_limit`) is in it: an attempt that keeps fewer deletes what one that
+    keeps more refers to.
     """
     here = Path(__file__).parent
     sources = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(here.glob("*.py"))}
+    libraries = (*_LIBRARIES, *(["bitsandbytes"] if config.use_8bit_adam else []))
     made_of = {
         "crops": crops_digest,
         "base": base_revision,
-        "settings": config.model_dump(mode="json"),
+        "settings": config.model_dump(mode="json", exclude=_OF_STATES),
         "sources": sources,
-        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "libraries": {name: _version(name) for name in libraries},
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }
     return digest_of(made_of)[:16]
 
 
 def _version(library: str) -> str:
-    """The library's version, "" where it is not installed (peft is needed by some settings only)."""
+    """The library's version, "" where it is not installed (some settings alone need peft or bitsandbytes)."""
     try:
         return version(library).partition("+")[0]
     except PackageNotFoundError:
@@ -105,6 +108,10 @@ class Run:
             return None
         return index
 
+    def threads(self) -> int | None:
+        """CPU threads that the farthest state was made with, for the next attempt to go on with; None without one."""
+        return next((count for tree in self._farthest_first() if (count := states.threads_of(tree))), None)
+
     def publish(self, snapshot: Snapshot, configs: dict[str, dict[str, Any]], config: TrainConfig) -> CheckpointRef:
         """Publish a snapshot's weights; they exist for readers when this returns.
 
@@ -125,7 +132,7 @@ class Run:
             else:
                 for component, tensors in weights.items():
                     write_component(folder, component, configs[component], tensors)
-            made_by = {"step": "train", "max_train_steps": config.max_train_steps}
+            made_by = {"max_train_steps": config.max_train_steps, **_made_by()}
             persistently(lambda: tree.put_tree(folder, made_by))
         ref = CheckpointRef(snapshot.step, tree.uri, sorted(weights), snapshot.images_seen, adapter=config.use_lora)
         self.refs.append(ref)
@@ -148,8 +155,9 @@ class Run:
             # Through a file of ours: torch's own says of a full disk only that something is too short.
             with (Path(temporary) / "state.pt").open("wb") as file:
                 torch.save(value, file)
+            made_by = {"done": snapshot.step, **_made_by()}
             try:
-                persistently(lambda: tree.put_tree(Path(temporary), {"step": "train", "done": snapshot.step}))
+                persistently(lambda: tree.put_tree(Path(temporary), made_by))
             except UserError:
                 # An attempt that ended first has deleted all states, this one while it was sent.
                 if not self.store.exists("index.json"):
@@ -159,15 +167,22 @@ class Run:
         persistently(self._delete_surplus)
 
     def resume(self, trainer: Any) -> History:
-        """Take up the furthest committed state, if there is one; the course of training up to there."""
-        for tree, _ in sorted(self._committed(), key=lambda found: found[1], reverse=True):
-            state = _fetched(tree)
+        """Take up the farthest committed state, if there is one; the course of training up to there.
+
+        One that was made with another number of threads than this process has (`threads`) is passed over: the weights
+        would be neither its attempt's nor this one's.
+        """
+        for tree in self._farthest_first():
+            if (count := states.threads_of(tree)) not in (None, torch.get_num_threads()):
+                log(f"train: a state that was made with {count} threads is passed over")
+                continue
+            state = states.fetched(tree)
             if state is None:
                 continue
             refs = [CheckpointRef(**data) for data in state["refs"]]
             if any(ref.uri and Store.from_env(ref.uri).manifest() is None for ref in refs):
                 continue
-            weights = unpacked(state["weights"]) if state["weights"] else _published(refs[-1])
+            weights = unpacked(state["weights"]) if state["weights"] else states.published(refs[-1])
             if weights is None:
                 continue
             trainer.restore(unpacked(state["trainer"]), weights)
@@ -204,6 +219,9 @@ class Run:
         names = sorted({info.key.split("/")[0] for info in self.states.list() if info.key.endswith(MANIFEST)})
         return [(self.states.at(name), int(name.rpartition("-")[2])) for name in names]
 
+    def _farthest_first(self) -> list[Store]:
+        return [tree for tree, _ in sorted(self._committed(), key=lambda found: found[1], reverse=True)]
+
     def _drop(self, below: tuple[int, str]) -> None:
         """Delete the states below this step and place, whosever they are."""
         for tree, done in self._committed():
@@ -211,35 +229,9 @@ class Run:
                 tree.delete_tree()
 
 
-def _fetched(tree: Store) -> dict[str, Any] | None:
-    """The state at `tree`; None where another attempt, which is farther by now, has just deleted it."""
-
-    def read(folder: Path) -> dict[str, Any]:
-        state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
-        return state
-
-    return _read(tree, read)
-
-
-def _published(ref: CheckpointRef) -> dict[str, Tensors] | None:
-    """The weights of a checkpoint that a state has just named; None where they are gone or damaged."""
-    assert ref.uri is not None
-
-    def read(folder: Path) -> dict[str, Tensors]:
-        return {part: read_component(folder, part) for part in ref.components}
-
-    return _read(Store.from_env(ref.uri), read)
-
-
-def _read(tree: Store, read: Callable[[Path], T]) -> T | None:
-    """What `read` makes of the files of `tree`; None where they cannot be had."""
-    with tempfile.TemporaryDirectory(prefix="state-") as temporary:
-        try:
-            tree.get_tree(Path(temporary))
-        except UserError as error:
-            log(f"train: a state cannot be resumed from ({error}); looking for another one")
-            return None
-        return read(Path(temporary))
+def _made_by() -> dict[str, Any]:
+    """What a tree's manifest says of this process."""
+    return {"step": "train", "threads": torch.get_num_threads()}
 
 
 def base_tree(store: Store, revision: str) -> Store:

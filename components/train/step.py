@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from components.runtime import InputPath, OutputPath, Result
 from components.storage import Store
 from components.train.config import TrainConfig
 from components.train.job import Job, carry_out
-from components.train.processes import train_together
+from components.train.processes import settled, train_together
 from components.train.reports import Reports
 from components.train.run import Run, base_tree, fingerprint, publish_base
 
@@ -45,8 +46,10 @@ def train(
     """
     started = time.monotonic()
     crop_set = artifacts.read_json(crops / "crops.json", CropSet)
-    if not artifacts.read_crops(crops, "train"):
+    listed = artifacts.read_crops(crops, "train")
+    if not listed:
         raise UserError(f"{crops}: no training crops; lower crop.reference_fraction or add images")
+    resolved = config.resolved(len(listed))
     root = Store.from_env(store)
     made_of = fingerprint(crop_set.digest, base_revision, config)
     run = Run(root, made_of)
@@ -70,15 +73,17 @@ def train(
                     checkpoints=[],
                     settings=config.model_dump(mode="json"),
                 )
-                job = Job(config, crops, folder, store, index, started, Path(shared))
+                job = Job(settled(resolved, run.threads()), crops, folder, store, index, started, Path(shared))
                 if config.num_processes == 1:
                     carry_out(job)
                 else:
-                    train_together(carry_out, job, config)
+                    train_together(carry_out, job, job.config)
             index = run.index()
         if index is None:
             raise UserError(f"{run.store.uri}: the run's index is gone again; start the step once more")
     numbers = Reports(run.reports).hand_over(metrics, report)
+    # An attempt that saved states more or less often may have written it.
+    index = dataclasses.replace(index, settings=config.model_dump(mode="json"))
     artifacts.write_json(checkpoints / "index.json", index)
     steps = [ref.step for ref in index.refs()]
     return Result(metadata={"checkpoints": {"fingerprint": index.fingerprint, "steps": str(steps)}, "metrics": numbers})

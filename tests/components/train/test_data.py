@@ -38,8 +38,8 @@ def test_generators_of_different_keys_differ() -> None:
 
 
 def test_each_pass_of_each_process_drops_out_something_of_its_own() -> None:
-    def dropped(*key: int, seed: int = 0) -> tuple[float, ...]:
-        batches.seed_dropout(TrainConfig(seed=seed), *key, torch.device("cpu"))
+    def dropped(number: int, part: int, seed: int = 0) -> tuple[float, ...]:
+        batches.seed_dropout(TrainConfig(seed=seed), number, part, torch.device("cpu"))
         return tuple(torch.rand(3).tolist())
 
     assert dropped(2, 0) == dropped(2, 0)

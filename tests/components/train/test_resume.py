@@ -147,6 +147,27 @@ def test_a_run_that_is_asked_to_end_saves_its_state_first(ended: dict[str, dict[
     assert ended["asked"]["began"][1] > 0
 
 
+def test_how_often_states_are_saved_makes_no_other_run() -> None:
+    def made(**settings: Any) -> str:
+        return runs.fingerprint("c" * 64, "b" * 64, TrainConfig(**settings))
+
+    usual = made()
+    assert made(state_every=7) == usual
+    assert made(state_every=0, state_every_minutes=5) == usual
+    # Which checkpoints there are, and their bits.
+    assert len({usual, made(checkpoints_total_limit=3), made(checkpointing_steps=50), made(num_threads=3)}) == 4
+
+
+def test_what_computes_by_some_settings_alone_counts_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, eight = TrainConfig(), TrainConfig(use_8bit_adam=True)
+    before = [runs.fingerprint("c" * 64, "b" * 64, config) for config in (plain, eight)]
+    usual = runs.version
+    monkeypatch.setattr(runs, "version", lambda name: "0.1" if name == "bitsandbytes" else usual(name))
+    after = [runs.fingerprint("c" * 64, "b" * 64, config) for config in (plain, eight)]
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
 def test_another_trainer_or_library_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig()
     usual = runs.fingerprint("c" * 64, "b" * 64, config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from components.storage import Store
+from components.errors import UserError
+from components.storage import MANIFEST, Store
 from components.train import data, model
 from components.train.config import TrainConfig
 from components.train.fit import upload
@@ -166,9 +168,79 @@ def test_the_limit_leaves_what_a_state_refers_to(base: Path, store: Store) -> No
     assert again.done == 1
 
 
-@pytest.mark.parametrize("how", ["gone", "damaged"])
-def test_a_state_whose_checkpoint_cannot_be_read_is_passed_over(base: Path, store: Store, how: str) -> None:
-    place = store.at("test-states-passed-over", how)
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """torch's number of threads, put back."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def two_states(base: Path, place: Store) -> tuple[Store, dict[str, Any]]:
+    """The farther of two attempts' states, after step 3, and all that the other's holds, after step 2."""
+    farther, nearer = Run(place, "f" * 16), Run(place, "f" * 16)
+    trained(base, farther, {1: NONE, 2: NONE, 3: STATE})
+    expected = everything(trained(base, nearer, {1: NONE, 2: STATE}))
+    return farther.states.at(f"{farther.attempt}-000003"), expected
+
+
+@pytest.mark.parametrize("how", ["torn manifest", "other bytes", "no state", "cut short"])
+def test_the_next_farthest_state_is_taken_where_the_farthest_is_damaged(
+    base: Path, store: Store, tmp_path: Path, how: str
+) -> None:
+    place = store.at("test-states-damaged", how.replace(" ", "-"))
+    tree, expected = two_states(base, place)
+    if how == "torn manifest":
+        tree.put_bytes(MANIFEST, b"{")
+    elif how == "other bytes":
+        tree.put_bytes("state.pt", b"junk")
+    else:
+        # As the manifest says, but nothing that torch reads.
+        tree.get_tree(tmp_path)
+        data = (tmp_path / "state.pt").read_bytes()
+        (tmp_path / "state.pt").write_bytes(b"junk" if how == "no state" else data[:-100])
+        tree.delete_tree()
+        tree.put_tree(tmp_path)
+    again = trainer(base)
+    Run(place, "f" * 16).resume(again)
+    assert again.done == 2
+    assert_same(everything(again), expected)
+
+
+def test_a_full_disk_does_not_begin_the_run_anew(base: Path, store: Store) -> None:
+    place = store.at("test-states-full-disk")
+    two_states(base, place)
+    again, before = trainer(base), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(UserError, match="free some space"):
+            Run(place, "f" * 16).resume(again)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    Run(place, "f" * 16).resume(again)
+    assert again.done == 3
+
+
+def test_a_state_says_with_how_many_threads_it_was_made_and_is_gone_on_from_with_as_many(
+    base: Path, store: Store, threads: None
+) -> None:
+    place = store.at("test-states-threads")
+    assert Run(place, "f" * 16).threads() is None
+    torch.set_num_threads(2)
+    trained(base, Run(place, "f" * 16), {1: BOTH})
+    assert Run(place, "f" * 16).threads() == 2
+    for count, done in ((1, 0), (2, 1)):
+        torch.set_num_threads(count)
+        again = trainer(base)
+        Run(place, "f" * 16).resume(again)
+        assert again.done == done
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged", "no tensors"])
+def test_a_state_whose_checkpoint_cannot_be_read_is_passed_over(
+    base: Path, store: Store, tmp_path: Path, how: str
+) -> None:
+    place = store.at("test-states-passed-over", how.replace(" ", "-"))
     farther, nearer = Run(place, "f" * 16), Run(place, "f" * 16)
     trained(base, farther, {1: NONE, 2: NONE, 3: BOTH})
     # Of another attempt: a state goes when one that is farther is committed, not before.
@@ -176,8 +248,13 @@ def test_a_state_whose_checkpoint_cannot_be_read_is_passed_over(base: Path, stor
     [checkpoint] = [Store.from_env(str(ref.uri)) for ref in farther.refs]
     if how == "gone":
         checkpoint.delete_tree()
-    else:
+    elif how == "damaged":
         checkpoint.put_bytes("unet/diffusion_pytorch_model.safetensors", b"other bytes")
+    else:
+        checkpoint.delete_tree()
+        (tmp_path / "unet").mkdir()
+        (tmp_path / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"other bytes")
+        checkpoint.put_tree(tmp_path)
     again = trainer(base)
     Run(place, "f" * 16).resume(again)
     assert again.done == 2

@@ -177,6 +177,8 @@ def test_passes_decide_the_steps(run: Train) -> None:
     assert [ref.step for ref in run(num_train_epochs=2).refs()] == [0, 2, 4, 6]
     with pytest.raises(UserError, match=r"num_train_epochs \(1\) over 6 crops are 3 steps"):
         run(num_train_epochs=1, lr_warmup_steps=3)
+    with pytest.raises(UserError, match=r"3 steps, and train\.checkpointing_steps \(4\) is above that; lower it"):
+        run(num_train_epochs=1, checkpointing_steps=4)
 
 
 @pytest.mark.parametrize(
