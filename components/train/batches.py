@@ -1,6 +1,6 @@
 """What each step trains on, as a function of its number and the seed: crops, views, noise, time steps, prompts.
 
-What layers drop out is one, too. So training that resumes at a step sees what it would have seen, and no generator's
+So is what layers drop out. Training that resumes at a step therefore sees what it would have seen, and no generator's
 state is kept.
 """
 

@@ -102,8 +102,8 @@ class Run:
         index = self.index()
         if index is None:
             return None
-        gone = [ref.uri for ref in index.refs() if ref.uri and Store.from_env(ref.uri).manifest() is None]
-        if gone or Store.from_env(index.base_uri).manifest() is None:
+        gone = [ref.uri for ref in index.refs() if ref.uri and not states.is_there(ref.uri)]
+        if gone or not states.is_there(index.base_uri):
             log(f"train: an earlier run is incomplete in the store ({len(gone)} checkpoints gone); training again")
             return None
         return index
@@ -180,7 +180,7 @@ class Run:
             if state is None:
                 continue
             refs = [CheckpointRef(**data) for data in state["refs"]]
-            if any(ref.uri and Store.from_env(ref.uri).manifest() is None for ref in refs):
+            if not all(states.is_there(ref.uri) for ref in refs if ref.uri):
                 continue
             weights = unpacked(state["weights"]) if state["weights"] else states.published(refs[-1])
             if weights is None:

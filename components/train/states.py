@@ -18,19 +18,32 @@ from safetensors import SafetensorError
 from components.artifacts import CheckpointRef
 from components.errors import UserError
 from components.progress import log
-from components.storage import Store
+from components.storage import MANIFEST, Manifest, Store
 from components.train.snapshot import Tensors, read_component
 
 T = TypeVar("T")
 
 
+def is_there(uri: str) -> bool:
+    """Whether a tree is at `uri`, by its manifest."""
+    return _manifest(Store.from_env(uri)) is not None
+
+
 def threads_of(tree: Store) -> int | None:
     """CPU threads of the process that published `tree`; None where that is not to be known."""
+    manifest = _manifest(tree)
+    return manifest.made_by.get("threads") if manifest is not None else None
+
+
+def _manifest(tree: Store) -> Manifest | None:
+    """The tree's manifest; None where there is none, or one that is damaged."""
+    data = tree.get_bytes(MANIFEST)
+    if data is None:
+        return None
     try:
-        manifest = tree.manifest()
+        return Manifest.from_json(data, tree.uri_of(MANIFEST))
     except UserError:
         return None
-    return manifest.made_by.get("threads") if manifest is not None else None
 
 
 def fetched(tree: Store) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from components.errors import UserError
-from components.storage import Store
+from components.storage import MANIFEST, Store
 from components.train import loop
 from tests.components.train.actions import Train, moved, weights
 
@@ -28,11 +28,15 @@ def test_the_same_run_is_found_in_the_store_and_not_trained_again(run: Train, mo
     assert run(folder="second") == first
 
 
-def test_a_run_whose_checkpoint_is_gone_is_trained_again(run: Train, place: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["gone", "torn manifest"])
+def test_a_run_whose_checkpoint_is_gone_is_trained_again(run: Train, place: Store, tmp_path: Path, how: str) -> None:
     first = run(folder="first")
     uri = first.refs()[1].uri
     assert uri is not None
-    Store.from_env(uri).delete_tree()
+    if how == "gone":
+        Store.from_env(uri).delete_tree()
+    else:
+        Store.from_env(uri).put_bytes(MANIFEST, b"{")
     second = run(folder="second")
     assert second.refs()[1].uri != uri
     a, b = (weights(i, 4, tmp_path / n) for i, n in ((first, "p"), (second, "c")))

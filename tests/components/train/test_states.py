@@ -236,7 +236,7 @@ def test_a_state_says_with_how_many_threads_it_was_made_and_is_gone_on_from_with
         assert again.done == done
 
 
-@pytest.mark.parametrize("how", ["gone", "damaged", "no tensors"])
+@pytest.mark.parametrize("how", ["gone", "torn manifest", "damaged", "no tensors"])
 def test_a_state_whose_checkpoint_cannot_be_read_is_passed_over(
     base: Path, store: Store, tmp_path: Path, how: str
 ) -> None:
@@ -248,6 +248,8 @@ def test_a_state_whose_checkpoint_cannot_be_read_is_passed_over(
     [checkpoint] = [Store.from_env(str(ref.uri)) for ref in farther.refs]
     if how == "gone":
         checkpoint.delete_tree()
+    elif how == "torn manifest":
+        checkpoint.put_bytes(MANIFEST, b"{")
     elif how == "damaged":
         checkpoint.put_bytes("unet/diffusion_pytorch_model.safetensors", b"other bytes")
     else:
