@@ -72,7 +72,7 @@ def show_logs(flags: argparse.Namespace) -> int:
         for step in runs.steps(run):
             if flags.step not in (None, step.name):
                 continue
-            if step.state in ("", "CACHED"):
+            if step.state in ("", "CACHED", "SKIPPED"):
                 print(f"{step.name}: {step.words}, it wrote nothing")
                 continue
             text = logs.whole(server, run, step, compiled)

@@ -82,23 +82,21 @@ class _Watched:
     def say_logs(self, run: Any, found: list[runs.Step]) -> None:
         """New lines of the steps that run, and the rest of those that failed or have ended since the last look."""
         for step in found:
-            if step.name in self._told or step.state in ("", "PENDING"):
+            if step.name in self._told or step.state in ("", "PENDING", "SKIPPED"):
                 continue
             ended = step.state != "RUNNING"
             if not ended or step.name in self._waiting or step.state == "FAILED":
-                for line in self._tail(run, step).lines(ended):
+                for line in self._lines(run, step, ended):
                     print(f"{step.name:>12} | {line}", flush=True)
             if ended:
                 self._told.add(step.name)
         self._waiting = {step.name for step in found if step.name not in self._told}
 
-    def _tail(self, run: Any, step: runs.Step) -> logs.Tail:
+    def _lines(self, run: Any, step: runs.Step, ended: bool) -> list[str]:
         if self._compiled is None:
             self._compiled = logs.of_version(self._server, run)
-        # At first KFP knows of a step, and not yet of its pod.
-        if step.name not in self._tails and (names := logs.pods(step, self._compiled)):
-            self._tails[step.name] = logs.Tail(self._server, self._run_id, names)
-        return self._tails.get(step.name) or logs.Tail(self._server, self._run_id, [])
+        tail = self._tails.setdefault(step.name, logs.Tail(self._server, self._run_id))
+        return tail.lines(logs.pods(run, step, self._compiled), ended)
 
     def look_is_due(self) -> bool:
         """Whether it is time for another look at the pods."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from components import images
 from pipelines.remote import kubectl
 
 _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
@@ -53,7 +54,10 @@ def _of_pod(pod: Mapping[str, Any]) -> Iterator[str]:
         elif waiting.get("reason") in _CONFIG:
             yield f"{step}: {waiting.get('message', waiting['reason'])}; k8s/README.md says what must be there"
         elif ended.get("reason") == "OOMKilled":
-            yield f"{step}: was ended for using more memory than the profile allows; raise steps.{step}.memory"
+            yield (
+                f"{step}: was ended for using more memory than the profile allows; raise "
+                f"steps.{images.PARTS.get(step, step)}.memory"
+            )
 
 
 def _unschedulable(message: str) -> str:
@@ -64,6 +68,7 @@ def _unschedulable(message: str) -> str:
 
 
 def _step(path: str) -> str:
-    """``…root.select-best.executor(0)`` → ``select_best``."""
-    parts = [part for part in path.split(".")[1:] if not part.startswith(("executor", "root", "exit-handler"))]
-    return parts[-1].replace("-", "_") if parts else "a pod"
+    """``…root(0).select-best(0).executor(1)`` → ``select_best``; in brackets are tries."""
+    names = [part.partition("(")[0] for part in path.split(".")[1:]]
+    inner = [name for name in names if not name.startswith(("executor", "root", "exit-handler"))]
+    return inner[-1].replace("-", "_") if inner else "a pod"

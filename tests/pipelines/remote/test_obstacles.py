@@ -18,11 +18,20 @@ from tests.pipelines.remote.kfp_server import KfpServer
 
 PULL = {
     "kind": "Pod",
-    "metadata": {"annotations": {"workflows.argoproj.io/node-name": f"{argo.WORKFLOW}.root.train.executor(0)"}},
+    "metadata": {
+        "annotations": {"workflows.argoproj.io/node-name": f"{argo.WORKFLOW}(0).root(0).train(0).executor(1)"}
+    },
     "status": {
         "containerStatuses": [
             {"image": "registry.example.com/train@sha256:12", "state": {"waiting": {"reason": "ImagePullBackOff"}}}
         ]
+    },
+}
+
+DRAWS = {
+    **PULL,
+    "metadata": {
+        "annotations": {"workflows.argoproj.io/node-name": f"{argo.WORKFLOW}.root.shards.shards(0:0).draw.executor(1)"}
     },
 }
 
@@ -38,11 +47,11 @@ QUOTA = {
     "status": {
         "nodes": {
             "a": {
-                "name": f"{argo.WORKFLOW}.root.evaluate.executor(0)",
+                "name": f"{argo.WORKFLOW}(0).root(0).evaluate(0).executor(0)",
                 "phase": "Pending",
                 "message": 'pods "x" is forbidden: exceeded quota: defect-diffusion, requested: pods=1',
             },
-            "b": {"name": f"{argo.WORKFLOW}.root.train.executor(0)", "phase": "Succeeded"},
+            "b": {"name": f"{argo.WORKFLOW}(0).root(0).train(0).executor(0)", "phase": "Succeeded"},
         }
     },
 }
@@ -69,6 +78,10 @@ QUOTA = {
         (
             {**PULL, "status": {"containerStatuses": [{"state": {"terminated": {"reason": "OOMKilled"}}}]}},
             "train: was ended for using more memory than the profile allows; raise steps.train.memory",
+        ),
+        (
+            {**DRAWS, "status": {"containerStatuses": [{"state": {"terminated": {"reason": "OOMKilled"}}}]}},
+            "draw: was ended for using more memory than the profile allows; raise steps.evaluate.memory",
         ),
     ],
 )  # fmt: skip
