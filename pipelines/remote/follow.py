@@ -111,14 +111,15 @@ class _Watched:
         self._looked = now = self._clock.now()
         access = self._server.access
         # Details in brackets change while it is the same that holds the run up: how many nodes, which of two reasons.
-        there = {what.partition(" (")[0]: what for what in obstacles.look(access.pods_in, access.context, self._run_id)}
-        for obstacle, what in there.items():
+        found = obstacles.look(access.pods_in, access.context, self._run_id)
+        there = {one.what.partition(" (")[0]: one for one in found}
+        for obstacle, one in there.items():
             lasts = now - self._since.get(obstacle, now)
             if obstacle not in self._since:
-                log(what)
-            elif stuck_after is not None and lasts >= stuck_after:
+                log(one.what)
+            elif one.holds and stuck_after is not None and lasts >= stuck_after:
                 raise UserError(
-                    f"the run has been stuck for {duration(lasts)}: {what}. It is left as it is; follow it again "
+                    f"the run has been stuck for {duration(lasts)}: {one.what}. It is left as it is; follow it again "
                     f"with `status --follow {self._run_id}`, or end it with `cancel {self._run_id}`"
                 )
         self._since = {obstacle: self._since.get(obstacle, now) for obstacle in there}
