@@ -52,9 +52,10 @@ def find(server: Server, name: str, pipeline_id: str | None) -> list[Any]:
     there = answer.recurring_runs or []
     ours = [one for one in there if pipeline_id is not None and _pipeline_of(one) == pipeline_id]
     if there and not ours:
+        whose = _pipeline_of(there[0]) or "one without a name"
         raise UserError(
-            f"{name}: is the schedule of another pipeline here ({_pipeline_of(there[0]) or 'one without a name'}) and left "
-            "as it is; `schedule create --schedule NAME` makes one of another name"
+            f"{name}: is the schedule of another pipeline here ({whose}), and left as it is; `schedule create "
+            "--schedule NAME` makes one of another name"
         )
     return sorted(ours, key=lambda found: (found.created_at, found.recurring_run_id))
 
