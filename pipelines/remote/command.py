@@ -159,6 +159,8 @@ def _checked(config: PipelineConfig) -> dict[str, Any]:
     problems = [
         f"{key}: {place} is known on this machine only; give a place in the store, s3://bucket/… (k8s/README.md says "
         "how data and base models get there)"
+        if place is not None
+        else f"{key}: not given; a cluster has no store of its own: name one, s3://bucket/prefix"
         for key, place in config.known_here_only().items()
     ]
     if problems:
