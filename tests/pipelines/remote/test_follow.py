@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ def test_a_run_that_fails_has_a_status_of_its_own_and_shows_why(
     assert "        crop | error: no images" in said
     assert said.count("reading") == 1
     assert "state      failed" in said
+    assert re.search(r"train +not reached", said)
     kfp.scenes = [failed]
     assert submit(kfp, "--no-logs") == 3
     assert "        crop | error: no images" in capsys.readouterr().out

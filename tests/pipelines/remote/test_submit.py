@@ -146,6 +146,10 @@ def test_logs_of_a_run(kfp: KfpServer, capsys: pytest.CaptureFixture[str]) -> No
     assert "snapshot: done\n12:00:00  looked\n" in said
     assert "crop: answered from the cache, it wrote nothing" in said
     assert "train: runs, KFP has no log of it" in said
+    argo.scene("FAILED", snapshot="SUCCEEDED", crop="CACHED", train="FAILED")(run)
+    assert main(["logs", "--host", kfp.url]) == 0
+    assert "evaluate: not reached, it wrote nothing" in (failed := capsys.readouterr().out)
+    assert "train: failed, KFP has no log of it" in failed
     assert main(["logs", "--host", kfp.url, "--step", "snapshot"]) == 0
     assert "train" not in capsys.readouterr().out
     assert main(["logs", "--host", kfp.url, "--step", "sow"]) == 2
