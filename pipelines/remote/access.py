@@ -38,7 +38,8 @@ class Access:
     cookie: str | None = field(default=None, repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     ca_file: Path | None = None
-    forward: str | None = None  #: namespace of KFP's own services, where ports are to be forwarded
+    forward: str | None = None  #: the namespace below, where ports are to be forwarded
+    installed_in: str = INSTALLED_IN  #: namespace of KFP's own services
     context: str | None = None  #: kubectl's
 
     @property
@@ -61,7 +62,7 @@ def flags() -> argparse.ArgumentParser:
         "--installed-in",
         default=INSTALLED_IN,
         metavar="NAMESPACE",
-        help=f"where Kubeflow Pipelines itself is, for --port-forward ({INSTALLED_IN})",
+        help=f"where Kubeflow Pipelines itself is, for kubectl ({INSTALLED_IN})",
     )
     group.add_argument("--context", metavar="NAME", help="kubectl's context (its current one)")
     group.add_argument("--namespace", metavar="NAME", help="of the runs, in multi-user mode (KFP_NAMESPACE)")
@@ -134,6 +135,7 @@ def from_flags(given: argparse.Namespace, environ: Mapping[str, str] = os.enviro
         headers=((name, value),) if name and value else (),
         ca_file=ca_file,
         forward=forward,
+        installed_in=given.installed_in,
         context=given.context,
     )
 

@@ -82,9 +82,12 @@ class _Watched:
     def say_logs(self, run: Any, found: list[runs.Step]) -> None:
         """New lines of the steps that run, and the rest of those that failed or have ended since the last look."""
         for step in found:
+            ended = step.state != "RUNNING"
+            if not ended:
+                # Also after it had ended: the graph that it is in is tried again.
+                self._told.discard(step.name)
             if step.name in self._told or step.state in ("", "PENDING", "SKIPPED"):
                 continue
-            ended = step.state != "RUNNING"
             if not ended or step.name in self._waiting or step.state == "FAILED":
                 for line in self._lines(run, step, ended):
                     print(f"{step.name:>12} | {line}", flush=True)

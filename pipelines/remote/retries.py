@@ -16,7 +16,7 @@ import yaml
 from components import images
 from pipelines.cluster.profile import Profile
 from pipelines.remote import kubectl
-from pipelines.remote.access import INSTALLED_IN, Access
+from pipelines.remote.access import Access
 
 _CONFIG_MAP = "workflow-controller-configmap"
 #: Where it is said what helps.
@@ -26,10 +26,12 @@ _FAILS = "a step that fails (a crash, too little memory, a timeout, an eviction)
 
 @dataclass(frozen=True)
 class Policy:
-    """Argo's ``retryPolicy`` for templates that have none, and how often it tries what gives no number."""
+    """How Argo tries again what does not say so itself."""
 
-    name: str
-    limit: str
+    name: str  #: ``retryPolicy`` of templates that have none
+    limit: (
+        str  #: of tries beyond the first for templates without retries; ``""`` where these have none, "none": no limit
+    )
 
     def tries(self, retries: int) -> str:
         """How often a step is tried that has so many retries."""
@@ -42,26 +44,29 @@ class Policy:
     @property
     def problem(self) -> str | None:
         """What is not as the profile has it, for people; None where all is."""
-        if self.name == "Always" and self.limit == "0":
-            return None
-        if self.name == "Always":
+        if self.name in ("Always", "OnFailure") and self.limit not in ("", "0"):
             return (
                 f"a step without retries, and the graph around each, is tried again, too (limit {self.limit}); {REMEDY}"
             )
+        if self.name == "Always":
+            return None
         if self.name == "OnFailure":
             return f"a step whose pod is deleted, with its node for example, is not tried again; {REMEDY}"
         return f"{_FAILS} is not tried again: retryPolicy is {self.name}; {REMEDY}"
 
 
 #: Said where the policy cannot be read.
-NOT_KNOWN = f"cannot be read from here; as KFP 2.17 is installed, {_FAILS} is not tried again; {REMEDY}"
+NOT_KNOWN = (
+    "not known, kubectl may not look (--context, --port-forward); as KFP 2.17 is installed, "
+    f"{_FAILS} is not tried again; {REMEDY}"
+)
 
 
 def look(access: Access) -> Policy | None:
     """The policy of the cluster; None where kubectl may not, or need not, lead there."""
     if access.forward is None and access.context is None:
         return None
-    found = kubectl.get(access.context, "configmap", _CONFIG_MAP, "--namespace", access.forward or INSTALLED_IN)
+    found = kubectl.get(access.context, "configmap", _CONFIG_MAP, "--namespace", access.installed_in)
     return None if found is None else of(found)
 
 
@@ -78,7 +83,7 @@ def of(config_map: dict[str, Any]) -> Policy | None:
         return None
     # Argo's own default depends on whether there is an expression that decides.
     name = strategy.get("retryPolicy") or ("Always" if strategy.get("expression") else "OnFailure")
-    return Policy(str(name), str(strategy.get("limit", 0)))
+    return Policy(str(name), str(strategy.get("limit", "none")) if strategy else "")
 
 
 def asked_for(profile: Profile) -> bool:

@@ -5,7 +5,7 @@ one deleted. Ended at any point, that leaves at most one enabled, and the same c
 covered: two who replace the same schedule at the same moment.
 
 A name is no schedule's alone: KFP lets anybody in the namespace give another pipeline's schedule the same. Those of
-other pipelines are left as they are, and said to be there.
+other pipelines are left as they are; where only they have it, that is said.
 
 Deleting leaves runs alone that the old schedule started: KFP would end them with it by default.
 """

@@ -38,6 +38,8 @@ STOCK = config_map(limit="2", retryPolicy="OnError")
         (config_map(limit="0"), "3 tries, 1 where its pod is deleted", "a step whose pod is deleted"),
         ({"data": {}}, "3 tries, 1 where its pod is deleted", "a step whose pod is deleted"),
         (config_map(limit="2", expression="true"), "3 tries", "the graph around each, is tried again, too (limit 2)"),
+        (config_map(retryPolicy="Always"), "3 tries", "is tried again, too (limit none)"),
+        (config_map(limit="1"), "3 tries, 1 where its pod is deleted", "is tried again, too (limit 1)"),
         (config_map(limit="2", retryPolicy="OnTransientError"), "1 try", "retryPolicy is OnTransientError"),
     ],
 )
@@ -90,7 +92,7 @@ def test_the_plan_promises_no_tries_that_there_are_not(
     expected = {
         "OnError": (STOCK, "1 h 00 min, 1 try, up to 2 where its pod is deleted", "is not tried again: retryPolicy is"),
         "ours": (OURS, "1 h 00 min, 2 tries", None),
-        "not readable": (None, "1 h 00 min, up to 2 tries", "retries      cannot be read from here; as KFP 2.17 is"),
+        "not readable": (None, "1 h 00 min, up to 2 tries", "retries      not known, kubectl may not look"),
     }
     for found, tries, note in expected.values():
         assert main(["submit", "--plan", *flags(found)]) == 0

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from components import images
-from pipelines.remote import logs, runs
+from pipelines.remote import follow, logs, runs
 from pipelines.remote.server import Server
 from tests.pipelines.remote import argo
-from tests.pipelines.remote.actions import started
+from tests.pipelines.remote.actions import Time, started
 from tests.pipelines.remote.kfp_server import KfpServer
 
 
@@ -70,31 +70,55 @@ def test_every_try_of_a_step_has_a_pod(kfp: KfpServer, server: Server, compiled:
     }
 
 
-def test_a_graph_that_is_tried_again_has_its_pods_and_states_too(kfp: KfpServer, server: Server, compiled: str) -> None:
-    """Argo tries a graph again where a pod of it was deleted more often than its step is tried."""
+def second_try(state: str) -> argo.Scene:
+    """A look at a run whose graph is tried again: first crop ran and train failed, now the cache answers crop."""
 
     def play(run: dict[str, Any]) -> None:
         graph = argo._Graph(stock=True)
-        wf = graph.add(argo.WORKFLOW, "RUNNING", 0, 60)
-        graph.add(f"{wf}.root", "RUNNING", 1, 60, wf, tries=2)
-        for number, crop in enumerate(("SUCCEEDED", "SKIPPED")):
+        wf = graph.add(argo.WORKFLOW, state, 0, 60)
+        graph.add(f"{wf}.root", state, 1, 60, wf, tries=2)
+        for number, (crop, train) in enumerate((("SUCCEEDED", "FAILED"), ("SKIPPED", state))):
             root, begins = f"{wf}.root({number})", 1 + 20.0 * number
             graph.nodes[root].begins = begins
             step = graph.add(f"{root}.crop", "SUCCEEDED", begins + 1, begins + 3, root)
             graph.add(f"{step}.executor", crop, begins + 1, begins + 3, step, tries=int(crop != "SKIPPED"))
-            step = graph.add(f"{root}.train", "RUNNING" if number else "FAILED", begins + 4, begins + 9, step)
-            graph.add(f"{step}.executor", "RUNNING" if number else "FAILED", begins + 4, begins + 9, step)
-        run.update(state="RUNNING", run_details={"task_details": graph.tasks()})
+            step = graph.add(f"{root}.train", train, begins + 4, begins + 9, step)
+            graph.add(f"{step}.executor", train, begins + 4, begins + 9, step)
+        run.update(state=state, run_details={"task_details": graph.tasks()})
 
-    run = looked_at(kfp, server, compiled, play)
+    return play
+
+
+def of_train(number: int) -> str:
+    """The pod of train in a try of the graph."""
+    path = f"{argo.WORKFLOW}(0).root({number}).train(0).executor(0)"
+    return f"{argo.WORKFLOW}-metadata-0-1-retry-system-container-impl-{argo.fnv(path)}"
+
+
+def test_a_graph_that_is_tried_again_has_its_pods_and_states_too(kfp: KfpServer, server: Server, compiled: str) -> None:
+    """Argo tries a graph again where a pod of it was deleted more often than its step is tried."""
+    run = looked_at(kfp, server, compiled, second_try("RUNNING"))
     found = {step.name: step for step in runs.steps(run)}
     assert found["crop"].state == "CACHED"
     assert found["train"].state == "RUNNING"
-    train = "metadata-0-1-retry-system-container-impl"
-    assert logs.pods(run, found["train"], documents(compiled)) == [
-        f"{argo.WORKFLOW}-{train}-{argo.fnv(f'{argo.WORKFLOW}(0).root({number}).train(0).executor(0)')}"
-        for number in (0, 1)
-    ]
+    assert logs.pods(run, found["train"], documents(compiled)) == [of_train(0), of_train(1)]
+
+
+def test_logs_go_on_with_a_graph_that_is_tried_again(
+    kfp: KfpServer, server: Server, compiled: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = started(kfp, server, compiled)
+    kfp.logs[of_train(0)] = "first\n"
+
+    def again(run: dict[str, Any]) -> None:
+        kfp.logs[of_train(1)] = "second\n"
+        second_try("RUNNING")(run)
+
+    failed = argo.scene("RUNNING", crop="SUCCEEDED", train="FAILED")
+    kfp.scenes = [argo.scene("RUNNING", crop="SUCCEEDED", train="RUNNING"), failed, again, second_try("SUCCEEDED")]
+    assert follow.follow(server, run_id, 600, 900, show_logs=True, clock=Time()).state == "SUCCEEDED"
+    said = [line for line in capsys.readouterr().out.splitlines() if " | " in line]
+    assert said == ["       train | first", "       train | second"]
 
 
 def test_a_task_that_is_tried_again_does_not_lend_its_state_to_the_next(
