@@ -7,6 +7,7 @@ that of its listing, of a repository the commit.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from components import hub
@@ -19,6 +20,12 @@ from components.revision import content_revision, say
 from components.storage import Store
 
 _WHAT = "base_model"
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def is_digest(revision: str) -> bool:
+    """Whether `revision` says what the model is, as `base_revision` does; a person may have written anything else."""
+    return _DIGEST.fullmatch(revision) is not None
 
 
 def base_revision(base_model: str, workers: int) -> str:
