@@ -16,7 +16,7 @@ from components.errors import Unavailable, UserError
 from components.memory import own_peak
 from components.progress import log
 from components.storage import Store
-from components.train import compilation, data, model, processes
+from components.train import compilation, data, lora, model, processes
 from components.train.config import TrainConfig
 from components.train.events import Events
 from components.train.fit import Timing, fit, follow
@@ -68,6 +68,9 @@ def _trainer(job: Job, accelerator: Accelerator) -> Trainer:
     images = data.load_images(crops / "train", listed)
     torch.backends.cuda.matmul.allow_tf32 = config.allow_tf32
     base = model.load(job.base)
+    if config.use_lora:
+        # Now, not when the crops are encoded and the class images drawn.
+        lora.check(base, config)
     base.vae.to(accelerator.device)
     prior = None
     if config.with_prior_preservation:
