@@ -29,8 +29,8 @@ VIEWS = {"none": 1, "flip": 2, "dihedral": 8}
 class Hidden:
     """What an inpainting UNet is shown of each view: where it is to paint, and the image without that.
 
-    ``mask`` is float32 [crops, views, 1, height / 8, width / 8], 1 where the defect is; ``mean`` and ``std`` are as in
-    `LatentSet`, of the image with the masked pixels grey; ``blank`` is the latent of a grey image, [4, …].
+    ``mask`` is float32 [crops, views, 1, height / 8, width / 8], 1 where any of the defect is; ``mean`` and ``std`` are
+    as in `LatentSet`, of the image with the masked pixels grey; ``blank`` is the latent of a grey image, [4, …].
     """
 
     mask: torch.Tensor
@@ -111,6 +111,19 @@ def load_masks(folder: Path, crops: Sequence[Crop], side: int) -> np.ndarray:
     return masks
 
 
+def latent_mask(mask: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Masks as large as latents: 1 in every cell that a masked pixel lies in, so that no small or thin one is lost.
+
+    Args:
+        mask: bool [n, 1, height, width].
+        size: height and width of the latents.
+
+    Returns:
+        float32 [n, 1, *size].
+    """
+    return F.adaptive_max_pool2d(mask.float(), (size[0], size[1]))
+
+
 @torch.no_grad()
 def encode(
     vae: Any,
@@ -143,7 +156,7 @@ def encode(
             mean, std = _posteriors(vae, [view(rest, k) for k in range(views)])
             masked_means.append(mean)
             masked_stds.append(std)
-            small = F.interpolate(mask.float(), size=mean.shape[-2:])
+            small = latent_mask(mask, mean.shape[-2:])
             shown.append(torch.stack([view(small, k) for k in range(views)], 1).cpu())
         progress.update(min(start + batch_size, len(images)) * views)
     hidden = None
