@@ -67,7 +67,7 @@ def _trainer(job: Job, accelerator: Accelerator) -> Trainer:
     crop_set = artifacts.read_json(crops / "crops.json", CropSet)
     images = data.load_images(crops / "train", listed)
     torch.backends.cuda.matmul.allow_tf32 = config.allow_tf32
-    base = model.load(job.base)
+    base = model.load(job.base, job.index.base_model)
     if config.use_lora:
         # Now, not when the crops are encoded and the class images drawn.
         lora.check(base, config)
