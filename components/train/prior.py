@@ -41,12 +41,10 @@ def class_latents(
     """Latents of the class images: crops without a defect, or drawn by `base`, which lies in `folder`, and stored.
 
     Raises:
-        UserError: where the class prompt is one that the crops are trained with, where there are no defect-free crops,
-            and for a base that draws nothing.
+        UserError: where there are no defect-free crops, and for a base that draws nothing.
     """
     prompt = config.class_prompt
     assert prompt is not None
-    _refuse_the_crops_own(prompt, artifacts.read_crops(crops, "train"))
     if config.class_images == "crops":
         images = _defect_free(crops)
     else:
@@ -56,7 +54,12 @@ def class_latents(
     return data.encode(base.vae, images, [prompt] * len(images), config.augment, device, masks)
 
 
-def _refuse_the_crops_own(prompt: str, crops: Sequence[Crop]) -> None:
+def refuse_the_crops_own(prompt: str, crops: Sequence[Crop]) -> None:
+    """Refuse a class prompt that crops are trained with.
+
+    Raises:
+        UserError: naming their classes.
+    """
     same = sorted({crop.defect for crop in crops if crop.text.strip().lower() == prompt.strip().lower()})
     if same:
         raise UserError(
