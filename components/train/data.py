@@ -24,6 +24,9 @@ from components.progress import Progress
 
 VIEWS = {"none": 1, "flip": 2, "dihedral": 8}
 
+#: Pixels that the VAE encodes at once: its activations at 512 px are as large as a UNet.
+_ENCODED_PIXELS = 512 * 512
+
 
 @dataclass(frozen=True)
 class Hidden:
@@ -140,8 +143,10 @@ def encode(
         images: uint8 [n, height, width, 3].
         texts: each image's prompt.
         masks: bool [n, height, width], for a UNet that inpaints.
+        batch_size: images at once, where they are small; of large ones as many as the memory of a small GPU allows.
     """
     views = VIEWS[augment]
+    batch_size = max(1, min(batch_size, _ENCODED_PIXELS // (images.shape[1] * images.shape[2])))
     progress = Progress("encoding crops", len(images) * views, "view")
     means, stds, masked_means, masked_stds, shown = [], [], [], [], []
     for start in range(0, len(images), batch_size):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +125,24 @@ def test_the_pixels_hidden_from_an_inpainting_model_are_those_that_its_mask_cove
         turned = data.view(torch.from_numpy(masks)[:, None], k)
         assert torch.equal(hidden.mask[:, k], data.latent_mask(turned, (8, 8)))
         assert hidden.mask[:, k].sum() == 1
+
+
+@pytest.mark.integration
+def test_large_crops_are_encoded_one_at_a_time(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, sizes = model.load(tiny_base).vae, []
+    encode = vae.encode
+
+    def watched(pixels: torch.Tensor) -> Any:
+        sizes.append(tuple(pixels.shape))
+        return encode(pixels)
+
+    monkeypatch.setattr(vae, "encode", watched)
+    for side, count, at_once in ((512, 2, 1), (256, 6, 4), (64, 3, 3)):
+        images = np.random.default_rng(0).integers(0, 255, (count, side, side, 3), dtype=np.uint8)
+        encoded = data.encode(vae, images, ["a"] * count, "none", torch.device("cpu"))
+        assert max(shape[0] for shape in sizes) == at_once
+        assert sum(shape[0] for shape in sizes) == count == len(encoded)
+        sizes.clear()
 
 
 def latents(inpaint: bool) -> data.LatentSet:
