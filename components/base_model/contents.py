@@ -99,5 +99,6 @@ def _shards_problem(file: Path, path: str, files: Mapping[str, Path]) -> str:
     named = parse_json(file.read_bytes()).get("weight_map")
     if not isinstance(named, dict):
         return "names no files (weight_map)"
-    absent = sorted({str(name) for name in named.values()} - {PurePosixPath(p).name for p in files})
+    beside = {PurePosixPath(other).name for other in files if PurePosixPath(other).parent == PurePosixPath(path).parent}
+    absent = sorted({str(name) for name in named.values()} - beside)
     return f"names {absent[0]}, which is not there" if absent else ""

@@ -52,7 +52,7 @@ def base_revision(base_model: str, workers: int) -> str:
             raise UserError(f"{_WHAT}: {file} does not exist (inside a container only mounted folders are seen)")
         if not os.access(file, os.R_OK):
             raise UserError(f"{_WHAT}: no permission to read {file}; allow it with chmod or run as its owner")
-        contents.refuse_pointers({f"{_WHAT}: {file}": file})
+        contents.refuse_pointers({str(file): file})
         files = local_files(file)
         revision = content_revision(file.parent, files, _WHAT, workers)
     else:
@@ -63,7 +63,7 @@ def base_revision(base_model: str, workers: int) -> str:
                 f"{_WHAT}: {folder} has no {layout.INDEX}, so it is not a model in diffusers layout; give the folder "
                 f"that holds {layout.INDEX}, unet/, vae/, text_encoder/ and tokenizer/, or a single file"
             )
-        contents.refuse_pointers({f"{_WHAT}: {file}": file for file in layout.files_of(folder).values()})
+        contents.refuse_pointers({str(file): file for file in layout.files_of(folder).values()})
         revision = content_revision(folder, files, _WHAT, workers)
     say(_WHAT, base_model, files, revision)
     return revision
