@@ -127,6 +127,11 @@ def latent_mask(mask: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     return F.adaptive_max_pool2d(mask.float(), (size[0], size[1]))
 
 
+def at_once(count: int, height: int, width: int) -> int:
+    """How many of `count` images are encoded at once."""
+    return max(1, min(count, _ENCODED_PIXELS // (height * width)))
+
+
 @torch.no_grad()
 def encode(
     vae: Any,
@@ -146,7 +151,7 @@ def encode(
         batch_size: images at once, where they are small; of large ones as many as the memory of a small GPU allows.
     """
     views = VIEWS[augment]
-    batch_size = max(1, min(batch_size, _ENCODED_PIXELS // (images.shape[1] * images.shape[2])))
+    batch_size = at_once(batch_size, *images.shape[1:3])
     progress = Progress("encoding crops", len(images) * views, "view")
     means, stds, masked_means, masked_stds, shown = [], [], [], [], []
     for start in range(0, len(images), batch_size):

@@ -26,6 +26,8 @@ from components.train.config import TrainConfig
 from components.train.model import BaseModel
 
 _STEPS, _GUIDANCE = 20, 3.0
+#: Images, and their pixels, that are drawn at once: the float32 UNet shares a GPU with them.
+_DRAWN, _DRAWN_PIXELS = 16, 4 * 512 * 512
 
 
 def class_latents(
@@ -105,6 +107,11 @@ def _drawn(
         return np.stack([np.asarray(Image.open(path)) for path in sorted(Path(temporary).glob("*.png"))])
 
 
+def at_once(size: int) -> int:
+    """How many images of `size` pixels are drawn at once."""
+    return max(1, min(_DRAWN, _DRAWN_PIXELS // size**2))
+
+
 def _draw(base: BaseModel, folder: Path, prompt: str, count: int, size: int, device: torch.device, into: Path) -> None:
     model = sampling.Model(
         base.tokenizer,
@@ -116,7 +123,9 @@ def _draw(base: BaseModel, folder: Path, prompt: str, count: int, size: int, dev
     )
     progress, done = Progress("drawing class images", count, "image"), 0
     try:
-        drawn = sampling.generate(model, [prompt] * count, range(count), size=size, steps=_STEPS, guidance=_GUIDANCE)
+        drawn = sampling.generate(
+            model, [prompt] * count, range(count), size=size, steps=_STEPS, guidance=_GUIDANCE, batch_size=at_once(size)
+        )
         for batch in drawn:
             for pixels in batch:
                 Image.fromarray(pixels).save(into / f"{done:06d}.png")

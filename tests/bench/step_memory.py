@@ -1,9 +1,9 @@
 """How much memory a training step of a full-size model needs, worked out: ``python -m tests.bench.step_memory``.
 
 Forward pass, backward pass and AdamW of a UNet of Stable Diffusion 1.5's sizes on tensors that have shapes and no
-content, counting the bytes that are alive at the same time. That is what PyTorch asks its allocator for, with attention
-as PyTorch has it on a CPU (the flash algorithm); what a GPU's libraries and the allocator need beside it (1 to 2 GB, by
-rule of thumb) is not in it. Columns: 512 px and the batch, GB.
+content, counting the bytes that are alive at the same time, the text encoder's weights beside them. That is what PyTorch
+asks its allocator for, with attention as PyTorch has it on a CPU (the flash algorithm); what a GPU's libraries and the
+allocator need beside it (1 to 2 GB, by rule of thumb) is not in it. First, the same of what comes before the steps.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from components.base_model.families import Family, configuration
+from components.train import data, prior
 from components.train.config import TrainConfig
 
-SIDE = 512
 #: Of the text encoder, which stays beside the UNet: 123 million weights in float32.
 TEXT_ENCODER = 4 * 123_060_480
 
@@ -56,8 +56,8 @@ class Alive(TorchDispatchMode):
         self.now -= size
 
 
-def peak_of(batch: int, lora: bool, bf16: bool, checkpointing: bool) -> int:
-    """Bytes alive at most in the second step, the text encoder's weights included."""
+def peak_of(side: int, batch: int, lora: bool, bf16: bool, checkpointing: bool) -> int:
+    """Bytes alive at most in the second step on images of `side` pixels, the text encoder's weights included."""
     from diffusers import UNet2DConditionModel
     from peft import LoraConfig
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -80,7 +80,7 @@ def peak_of(batch: int, lora: bool, bf16: bool, checkpointing: bool) -> int:
         optimizer = torch.optim.AdamW(trained, fused=True)
         for _ in range(2):
             alive.peak = alive.now
-            noisy, text = torch.randn(batch, 4, SIDE // 8, SIDE // 8), torch.randn(batch, 77, 768)
+            noisy, text = torch.randn(batch, 4, side // 8, side // 8), torch.randn(batch, 77, 768)
             times = torch.zeros(batch, dtype=torch.int64)
             with torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext():
                 loss = unet(noisy, times, text).sample.float().square().mean()
@@ -90,13 +90,34 @@ def peak_of(batch: int, lora: bool, bf16: bool, checkpointing: bool) -> int:
     return alive.peak + TEXT_ENCODER
 
 
+def before_training(side: int) -> tuple[int, int]:
+    """Bytes alive at most while crops of `side` pixels are encoded and while class images are drawn, in float32."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    configs = configuration(Family(1, False), "epsilon")
+    with FakeTensorMode(), Alive() as vae, torch.no_grad():
+        encoder: Any = AutoencoderKL.from_config(configs["vae/config.json"])
+        weights = vae.peak = vae.now
+        encoder.encode(torch.randn(data.at_once(32, side, side), 3, side, side))
+    with FakeTensorMode(), Alive() as unet, torch.no_grad():
+        drawer: Any = UNet2DConditionModel.from_config(configs["unet/config.json"])
+        unet.peak = unet.now
+        guided = 2 * prior.at_once(side)
+        drawer(torch.randn(guided, 4, side // 8, side // 8), torch.tensor(3), torch.randn(guided, 77, 768))
+    return vae.peak, unet.peak + weights + TEXT_ENCODER
+
+
 def main() -> None:
     flags = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    flags.add_argument("--side", type=int, default=512, help="of the images, pixels")
     flags.add_argument("--batches", type=int, nargs="+", default=[1, 4])
     given = flags.parse_args()
+    encoding, drawing = before_training(given.side)
+    print(f"encoding crops: {encoding / 1e9:.1f} GB, drawing class images: {drawing / 1e9:.1f} GB", flush=True)
     for lora, bf16, checkpointing in itertools.product((True, False), (False, True), (True, False)):
         what = f"{'LoRA' if lora else 'full'}, {'bf16' if bf16 else 'float32'}"
-        peaks = (peak_of(batch, lora, bf16, checkpointing) / 1e9 for batch in given.batches)
+        peaks = (peak_of(given.side, batch, lora, bf16, checkpointing) / 1e9 for batch in given.batches)
         found = ", ".join(f"batch {batch}: {peak:.1f} GB" for batch, peak in zip(given.batches, peaks))
         print(f"{what}{', gradient checkpointing' if checkpointing else ''}: {found}", flush=True)
 
