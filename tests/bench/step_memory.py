@@ -1,7 +1,7 @@
 """How much memory a training step of a full-size model needs, worked out: ``python -m tests.bench.step_memory``.
 
 Forward pass, backward pass and AdamW of a UNet of Stable Diffusion 1.5's sizes on tensors that have shapes and no
-content, counting the bytes that are alive at the same time, the text encoder's weights beside them. That is what PyTorch
+content, counting the bytes that are alive at the same time, the text encoder's weights beside them. It is what PyTorch
 asks its allocator for, with attention as PyTorch has it on a CPU (the flash algorithm); what a GPU's libraries and the
 allocator need beside it (1 to 2 GB, by rule of thumb) is not in it. First, the same of what comes before the steps.
 """
