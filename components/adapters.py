@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: The file's name, which diffusers looks for in a folder.
 FILE = "pytorch_lora_weights.safetensors"
 _HEADER = "lora_adapter_metadata"
-_DOWN = ".lora_A.weight"
+_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,11 @@ class Adapter:
 
 
 def read(file: Path) -> Adapter:
-    """What `write` wrote to `file`."""
+    """What `write` wrote to `file`.
+
+    Raises:
+        UserError: for tensors that are no update of a linear layer or convolution: left out, they would be lost unseen.
+    """
     from safetensors import safe_open
 
     updates: dict[str, dict[str, torch.Tensor]] = {}
@@ -55,7 +59,21 @@ def read(file: Path) -> Adapter:
         for name in handle.keys():  # noqa: SIM118 - no mapping
             component, _, key = name.partition(".")
             updates.setdefault(component, {})[key] = handle.get_tensor(name)
+    alone = [f"{c}.{key}" for c, named in updates.items() for key in named if _other_half(key) not in named]
+    if alone:
+        raise UserError(
+            f"{file}: {len(alone)} tensors are no updates of linear layers or convolutions ({min(alone)}, …); they "
+            "cannot be added to weights: run train again, with other lora_target_modules"
+        )
     return Adapter(updates, ranks)
+
+
+def _other_half(name: str) -> str:
+    """The name of the matrix that makes an update with the one called `name`; "" where that is none."""
+    for one, other in ((_DOWN, _UP), (_UP, _DOWN)):
+        if name.endswith(one):
+            return name.removesuffix(one) + other
+    return ""
 
 
 def write(
@@ -80,7 +98,7 @@ def fuse(folder: Path, file: Path) -> None:
     Weight files are replaced, not changed in place: links to the old ones keep their content.
 
     Raises:
-        UserError: for an update of a tensor that the folder does not hold.
+        UserError: for an update of a tensor that the folder does not hold, and as `read` does.
     """
     adapter = read(file)
     for component, named in adapter.updates.items():

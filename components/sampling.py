@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from components.base_model.layout import COMPONENTS
+from components.base_model import contents
+from components.base_model.layout import COMPONENTS, files_of
 from components.checkpoint_file import read_ckpt
 from components.errors import UserError
 
@@ -57,6 +58,7 @@ def load(folder: Path, device: str | None = None) -> Model:
     missing = [p for p in COMPONENTS if not (folder / p).is_dir()]
     if missing:
         raise UserError(f"{folder}: {', '.join(missing)} missing; it should be a diffusers folder, run train again")
+    contents.check(files_of(folder), str(folder))
     offline: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
     try:
         text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype, **offline)

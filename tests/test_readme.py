@@ -1,4 +1,4 @@
-"""The README: every file has its line, every link and picture is there, every command exists."""
+"""The READMEs: every file has its line, every link and picture is there, every command exists and is whole."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import subprocess
 
 import pytest
 
+from components import runtime
+from components.__main__ import load as step_of
+from components.settings import decode
 from pipelines.__main__ import parser
 from pipelines.config import load
 from tests.conftest import ROOT
@@ -99,3 +102,28 @@ def test_a_shown_command_is_one_that_the_command_line_takes(command: str) -> Non
         # Settings are right, too, where they are not in a file of the reader's.
         if getattr(given, "set", None) and getattr(given, "params", "quickstart") == "quickstart":
             load("quickstart", given.set)
+
+
+def steps_alone() -> list[tuple[str, str]]:
+    """README → each command in it that runs a step by itself."""
+    found = []
+    for path in sorted([ROOT / "README.md", *ROOT.glob("components/*/README.md")]):
+        joined = re.sub(r"\\\n\s*", "", path.read_text(encoding="utf-8"))
+        lines = re.findall(r"^.*python3? -m components ([a-z_]+ --.*)", joined, flags=re.MULTILINE)
+        found += [(path.relative_to(ROOT).as_posix(), line) for line in lines]
+    return found
+
+
+def test_every_step_shows_how_to_run_it_alone() -> None:
+    assert len({readme for readme, _ in steps_alone()}) == 8
+
+
+@pytest.mark.parametrize(("readme", "line"), steps_alone())
+def test_a_step_takes_the_flags_and_settings_of_its_readme(readme: str, line: str) -> None:
+    name, *rest = shlex.split(line, comments=True)
+    step = step_of(name, rest)
+    given = runtime.parser(name, step).parse_args(rest)
+    settings = runtime.Signature.of(step).settings.get("config")
+    assert settings is not None or not given.set
+    if settings is not None:
+        decode(settings, runtime.override({}, given.set), name)

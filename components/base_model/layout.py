@@ -1,4 +1,4 @@
-"""Which files of a diffusers folder make a base model that can be trained here, by their paths alone.
+"""Which files of a diffusers folder make a base model that can be trained here, by their paths.
 
 Stable Diffusion 1.x and 2.x with safetensors weights. A repository holds much beside these: pickles, variants in half
 precision, the same weights as one file, a safety checker. Nothing of that is fetched, stored or read.
@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from components.base_model import contents
 from components.documents import parse_json
 from components.errors import UserError
 
@@ -30,13 +31,17 @@ def _weights(component: str) -> tuple[str, str]:
     return f"{stem}.safetensors", f"{stem}-?????-of-?????.safetensors"
 
 
+#: JSON files without which a component cannot be loaded.
+_CONFIGS = ("scheduler/scheduler_config.json", *(f"{component}/config.json" for component in _STEMS))
+#: Files that hold a tokenizer's words, in either form.
+_VOCABULARIES = (("tokenizer/tokenizer.json",), ("tokenizer/vocab.json", "tokenizer/merges.txt"))
+
 #: What is needed, as patterns of paths below the folder.
 PATTERNS = (
     INDEX,
-    "scheduler/scheduler_config.json",
+    *_CONFIGS,
     "tokenizer/*.json",
     "tokenizer/*.txt",
-    *(f"{component}/config.json" for component in _STEMS),
     *(pattern for component in _STEMS for pattern in _weights(component)),
     *(f"{component}/{stem}.safetensors.index.json" for component, stem in _STEMS.items()),
 )
@@ -65,25 +70,31 @@ def check(paths: Iterable[str], place: str) -> None:
         hint = f"; if {single[0]} is the whole model, name that file" if single else ""
         raise UserError(f"{place}: no {INDEX}, so it is no model in diffusers' layout{hint}")
     missing = [part for part in COMPONENTS if not any(path.startswith(f"{part}/") for path in there)]
+    missing += [path for path in _CONFIGS if path.partition("/")[0] not in missing and path not in there]
+    if "tokenizer" not in missing and not any(there.issuperset(files) for files in _VOCABULARIES):
+        missing.append("tokenizer/vocab.json and merges.txt")
+    remedy = "copy the base model again, whole"
     for component in WEIGHTED:
         if component not in missing and not any(fnmatchcase(p, each) for p in there for each in _weights(component)):
             others = sorted(p.removeprefix(f"{component}/") for p in there if fnmatchcase(p, f"{component}/*.*"))
             weights = [name for name in others if name.endswith((".bin", ".safetensors", ".ckpt", ".pt"))]
             found = f" (there is {', '.join(weights)})" if weights else ""
             missing.append(f"{_weights(component)[0]}{found}")
+            remedy = "weights must be safetensors, pickles are not loaded"
     if missing:
-        raise UserError(f"{place}: {', '.join(missing)} missing; weights must be safetensors, pickles are not loaded")
+        raise UserError(f"{place}: {', '.join(missing)} missing; {remedy}")
 
 
 def check_folder(folder: Path, place: str = "") -> None:
-    """Hold a folder to the supported layout before anything heavy is loaded.
+    """Hold a folder to the supported layout, and its files to what they should be, before anything heavy is loaded.
 
     Raises:
-        UserError: naming what is missing or not supported.
+        UserError: naming what is missing, not supported or damaged.
     """
     place = place or str(folder)
     check((path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()), place)
     check_class(folder, place)
+    contents.check(files_of(folder), place)
 
 
 def check_class(folder: Path, place: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +11,10 @@ from pathlib import Path
 from components import hub
 from components.base_model import layout
 from components.base_model.places import kind_of, stored_files
+from components.base_model.revision import is_digest
 from components.errors import UserError
 from components.progress import log
 from components.storage import Store
-
-_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @contextmanager
@@ -49,8 +47,7 @@ def _folder(base_model: str, revision: str, temporary: Path, kept: Store | None)
                 "hf:// place"
             )
         return folder
-    # Anything but a digest, which a person may write, does not say what lies there.
-    if kind != "tree" and kept is not None and _DIGEST.fullmatch(revision) and kept.manifest() is not None:
+    if kind != "tree" and kept is not None and is_digest(revision) and kept.manifest() is not None:
         kept.get_tree(temporary)
         return temporary
     if kind == "hub":

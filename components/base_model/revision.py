@@ -7,10 +7,11 @@ that of its listing, of a repository the commit.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from components import hub
-from components.base_model import layout
+from components.base_model import contents, layout
 from components.base_model.places import kind_of, local_files, stored_files
 from components.dataset import list_folder, listing_revision, local_folder
 from components.errors import UserError
@@ -19,6 +20,12 @@ from components.revision import content_revision, say
 from components.storage import Store
 
 _WHAT = "base_model"
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def is_digest(revision: str) -> bool:
+    """Whether `revision` says what the model is, as `base_revision` does; a person may have written anything else."""
+    return _DIGEST.fullmatch(revision) is not None
 
 
 def base_revision(base_model: str, workers: int) -> str:
@@ -45,6 +52,7 @@ def base_revision(base_model: str, workers: int) -> str:
             raise UserError(f"{_WHAT}: {file} does not exist (inside a container only mounted folders are seen)")
         if not os.access(file, os.R_OK):
             raise UserError(f"{_WHAT}: no permission to read {file}; allow it with chmod or run as its owner")
+        contents.refuse_pointers({str(file): file})
         files = local_files(file)
         revision = content_revision(file.parent, files, _WHAT, workers)
     else:
@@ -55,6 +63,7 @@ def base_revision(base_model: str, workers: int) -> str:
                 f"{_WHAT}: {folder} has no {layout.INDEX}, so it is not a model in diffusers layout; give the folder "
                 f"that holds {layout.INDEX}, unet/, vae/, text_encoder/ and tokenizer/, or a single file"
             )
+        contents.refuse_pointers({str(file): file for file in layout.files_of(folder).values()})
         revision = content_revision(folder, files, _WHAT, workers)
     say(_WHAT, base_model, files, revision)
     return revision

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from components.base_model import families, layout, tokenizer
+from components.base_model import contents, families, layout, tokenizer
 from components.base_model.families import Family, Prediction
 from components.base_model.places import CONFIG, describes
 from components.checkpoint_file import read_ckpt
@@ -38,6 +38,7 @@ def convert(file: Path, folder: Path, place: str) -> Path:
         UserError: for a file that is damaged or holds anything but a supported model, and where its configuration
             or tokenizer is not to be had.
     """
+    contents.refuse_pointers({place: file})
     folder.mkdir(parents=True)
     weights = file
     if file.suffix != ".safetensors":

@@ -24,13 +24,16 @@ from components.progress import Progress
 
 VIEWS = {"none": 1, "flip": 2, "dihedral": 8}
 
+#: Pixels that the VAE encodes at once: its activations at 512 px are as large as a UNet.
+_ENCODED_PIXELS = 512 * 512
+
 
 @dataclass(frozen=True)
 class Hidden:
     """What an inpainting UNet is shown of each view: where it is to paint, and the image without that.
 
-    ``mask`` is float32 [crops, views, 1, height / 8, width / 8], 1 where the defect is; ``mean`` and ``std`` are as in
-    `LatentSet`, of the image with the masked pixels grey; ``blank`` is the latent of a grey image, [4, …].
+    ``mask`` is float32 [crops, views, 1, height / 8, width / 8], 1 where any of the defect is; ``mean`` and ``std`` are
+    as in `LatentSet`, of the image with the masked pixels grey; ``blank`` is the latent of a grey image, [4, …].
     """
 
     mask: torch.Tensor
@@ -111,6 +114,24 @@ def load_masks(folder: Path, crops: Sequence[Crop], side: int) -> np.ndarray:
     return masks
 
 
+def latent_mask(mask: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Masks as large as latents: 1 in every cell that a masked pixel lies in, so that no small or thin one is lost.
+
+    Args:
+        mask: bool [n, 1, height, width].
+        size: height and width of the latents.
+
+    Returns:
+        float32 [n, 1, *size].
+    """
+    return F.adaptive_max_pool2d(mask.float(), (size[0], size[1]))
+
+
+def at_once(count: int, height: int, width: int) -> int:
+    """How many of `count` images are encoded at once."""
+    return max(1, min(count, _ENCODED_PIXELS // (height * width)))
+
+
 @torch.no_grad()
 def encode(
     vae: Any,
@@ -127,8 +148,10 @@ def encode(
         images: uint8 [n, height, width, 3].
         texts: each image's prompt.
         masks: bool [n, height, width], for a UNet that inpaints.
+        batch_size: images at once, where they are small; of large ones as many as the memory of a small GPU allows.
     """
     views = VIEWS[augment]
+    batch_size = at_once(batch_size, *images.shape[1:3])
     progress = Progress("encoding crops", len(images) * views, "view")
     means, stds, masked_means, masked_stds, shown = [], [], [], [], []
     for start in range(0, len(images), batch_size):
@@ -143,7 +166,7 @@ def encode(
             mean, std = _posteriors(vae, [view(rest, k) for k in range(views)])
             masked_means.append(mean)
             masked_stds.append(std)
-            small = F.interpolate(mask.float(), size=mean.shape[-2:])
+            small = latent_mask(mask, mean.shape[-2:])
             shown.append(torch.stack([view(small, k) for k in range(views)], 1).cpu())
         progress.update(min(start + batch_size, len(images)) * views)
     hidden = None

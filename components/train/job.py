@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,18 +12,18 @@ import torch
 from accelerate import Accelerator
 
 from components import artifacts
-from components.artifacts import CheckpointIndex, CheckpointRef, CropSet
+from components.artifacts import CheckpointIndex, CheckpointRef, Crop, CropSet
 from components.errors import Unavailable, UserError
 from components.memory import own_peak
 from components.progress import log
 from components.storage import Store
-from components.train import compilation, data, model, processes
+from components.train import compilation, data, lora, model, processes, prompts
 from components.train.config import TrainConfig
 from components.train.events import Events
 from components.train.fit import Timing, fit, follow
 from components.train.history import Diverged, History
 from components.train.loop import Trainer
-from components.train.prior import class_latents
+from components.train.prior import class_latents, refuse_the_crops_own
 from components.train.reports import Reports
 from components.train.run import Run
 from components.train.snapshot import unpacked
@@ -67,7 +68,11 @@ def _trainer(job: Job, accelerator: Accelerator) -> Trainer:
     crop_set = artifacts.read_json(crops / "crops.json", CropSet)
     images = data.load_images(crops / "train", listed)
     torch.backends.cuda.matmul.allow_tf32 = config.allow_tf32
-    base = model.load(job.base)
+    base = model.load(job.base, job.index.base_model)
+    if config.use_lora:
+        # Now, not when the crops are encoded and the class images drawn.
+        lora.check(base, config)
+    _check_prompts(base, config, listed)
     base.vae.to(accelerator.device)
     prior = None
     if config.with_prior_preservation:
@@ -89,6 +94,15 @@ def _trainer(job: Job, accelerator: Accelerator) -> Trainer:
     # The VAE is not needed any more; on a GPU its memory is.
     base.vae.to("cpu")
     return Trainer(base, latents, config, accelerator, prior)
+
+
+def _check_prompts(base: model.BaseModel, config: TrainConfig, crops: Sequence[Crop]) -> None:
+    """Refuse prompts that would be learned as one, before anything is encoded or drawn."""
+    uses = {crop.text: crop.defect for crop in crops}
+    if config.with_prior_preservation and config.class_prompt is not None:
+        refuse_the_crops_own(config.class_prompt, crops)
+        uses[config.class_prompt] = "train.class_prompt"
+    prompts.check(base, uses)
 
 
 def _share_state(trainer: Trainer, shared: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 
-from components.train import lora, optimizers
+from components.train import lora, optimizers, prompts
 from components.train.average import Average
 from components.train.batches import Batch, draw, seed_dropout
 from components.train.config import TrainConfig
@@ -79,16 +79,8 @@ class Trainer:
 
     def _token_ids(self) -> torch.Tensor:
         """Token ids, int64 [texts, length]: the crops' prompts, the empty one, and the same of the class images."""
-        tokenizer = self.base.tokenizer
         texts = [text for part in (self.latents, self.prior) if part is not None for text in (*part.prompts, "")]
-        ids: torch.Tensor = tokenizer(
-            texts,
-            padding="max_length",
-            truncation=True,
-            max_length=tokenizer.model_max_length,
-            return_tensors="pt",
-        ).input_ids
-        return ids.to(self.device)
+        return prompts.token_ids(self.base.tokenizer, texts).to(self.device)
 
     def _embed_all(self) -> torch.Tensor | None:
         """Embeddings of all prompts, once, unless the text encoder is trained and they change."""

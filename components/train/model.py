@@ -12,9 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from components.base_model.layout import WEIGHTED
 from components.errors import UserError
+from components.progress import log
+
+# What diffusers and transformers raise over configurations and weights that they do not understand.
+_UNLOADABLE = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ZeroDivisionError,
+    SafetensorError,
+)
 
 
 @dataclass
@@ -34,33 +48,89 @@ class BaseModel:
         return bool(self.unet.config.in_channels > self.vae.config.latent_channels)
 
 
-def load(folder: Path) -> BaseModel:
-    """Load the base model from a checked folder, offline."""
+def load(folder: Path, place: str = "") -> BaseModel:
+    """Load the base model from a checked folder, offline.
+
+    Args:
+        place: where the user has it, for messages; `folder`, if not given.
+
+    Raises:
+        UserError: for a model of another kind, for parts that do not fit their configuration or each other, and for
+            weights that are no numbers.
+    """
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    weights = {"torch_dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
-    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", **weights)
-    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", **weights)
+    place = place or str(folder)
+    unet = _weighted(UNet2DConditionModel, folder, "unet", place, torch_dtype=torch.float32)
+    vae = _weighted(AutoencoderKL, folder, "vae", place, torch_dtype=torch.float32)
+    text_encoder = _weighted(CLIPTextModel, folder, "text_encoder", place, dtype=torch.float32)
+    tokenizer = _loaded(CLIPTokenizer, folder, "tokenizer", place)
+    noise = _loaded(DDPMScheduler, folder, "scheduler", place)
     channels = vae.config.latent_channels
     if unet.config.in_channels not in (channels, 2 * channels + 1):
         raise UserError(
-            f"{folder}/unet: {unet.config.in_channels} input channels for latents of {channels}; supported are "
+            f"{place}/unet: {unet.config.in_channels} input channels for latents of {channels}; supported are "
             f"{channels}, and {2 * channels + 1} for inpainting (latents, mask, masked latents)"
         )
-    text_encoder = CLIPTextModel.from_pretrained(
-        folder / "text_encoder", dtype=torch.float32, use_safetensors=True, local_files_only=True
-    )
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    noise = DDPMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
     if noise.config.prediction_type not in ("epsilon", "v_prediction"):
         raise UserError(
-            f"{folder}/scheduler: prediction type {noise.config.prediction_type!r}; "
+            f"{place}/scheduler: prediction type {noise.config.prediction_type!r}; "
             "supported are epsilon and v_prediction"
         )
-    for part in (unet, vae, text_encoder):
-        part.eval().requires_grad_(False)
+    _check_text(tokenizer, text_encoder, unet, place)
     return BaseModel(tokenizer, text_encoder, vae, unet, noise, {part: _config(folder / part) for part in WEIGHTED})
+
+
+def _loaded(kind: Any, folder: Path, part: str, place: str, **how: Any) -> Any:
+    """A part as `kind` loads it from the folder's own files."""
+    try:
+        return kind.from_pretrained(folder / part, local_files_only=True, **how)
+    except _UNLOADABLE as error:
+        said = " ".join(str(error).split()).replace(str(folder), place)
+        raise UserError(
+            f"{place}/{part}: cannot be loaded as {kind.__name__} ({type(error).__name__}: {said[:300]}); its files "
+            "are damaged, or its weights and its config.json are not of one model: copy the base model again"
+        ) from None
+
+
+def _weighted(kind: Any, folder: Path, part: str, place: str, **how: Any) -> Any:
+    """A part with weights, all of which the folder holds and which are numbers; in evaluation mode."""
+    model, found = _loaded(kind, folder, part, place, use_safetensors=True, output_loading_info=True, **how)
+    # The libraries fill them with random numbers.
+    if missing := sorted(found["missing_keys"]):
+        raise UserError(
+            f"{place}/{part}: {len(missing)} tensors that its config.json asks for are not in its weights "
+            f"({missing[0]}, …); the two are not of one model, or not complete: copy the base model again"
+        )
+    if unused := sorted(found["unexpected_keys"]):
+        log(f"{place}/{part}: {len(unused)} tensors are not used, its config.json knows none of them ({unused[0]}, …)")
+    ends = ((name, torch.stack(weight.aminmax())) for name, weight in model.named_parameters())
+    wrong = [name for name, least_and_most in ends if not torch.isfinite(least_and_most).all()]
+    if wrong:
+        raise UserError(
+            f"{place}/{part}: {len(wrong)} tensors hold values that are no numbers ({wrong[0]}, …), so nothing can be "
+            "learned from there; copy the base model again, or take it from another source"
+        )
+    return model.eval().requires_grad_(False)
+
+
+def _check_text(tokenizer: Any, text_encoder: Any, unet: Any, place: str) -> None:
+    """Hold the parts that text passes through to each other.
+
+    Raises:
+        UserError: naming those that do not fit.
+    """
+    length, width = text_encoder.config.max_position_embeddings, text_encoder.config.hidden_size
+    problems = []
+    if tokenizer.model_max_length > length:
+        problems.append(f"tokenizer: texts of {tokenizer.model_max_length} tokens, the text encoder takes {length}")
+    if unet.config.cross_attention_dim != width:
+        problems.append(f"unet: takes texts {unet.config.cross_attention_dim} wide, the text encoder makes {width}")
+    if problems:
+        raise UserError(
+            *(f"{place}/{problem}; they are not of one model: copy the base model again" for problem in problems)
+        )
 
 
 def _config(part: Path) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from components.train.config import TrainConfig
 from components.train.model import BaseModel
 
 _STEPS, _GUIDANCE = 20, 3.0
+#: Images, and their pixels, that are drawn at once: the float32 UNet shares a GPU with them.
+_DRAWN, _DRAWN_PIXELS = 16, 4 * 512 * 512
 
 
 def class_latents(
@@ -41,12 +43,10 @@ def class_latents(
     """Latents of the class images: crops without a defect, or drawn by `base`, which lies in `folder`, and stored.
 
     Raises:
-        UserError: where the class prompt is one that the crops are trained with, where there are no defect-free crops,
-            and for a base that draws nothing.
+        UserError: where there are no defect-free crops, and for a base that draws nothing.
     """
     prompt = config.class_prompt
     assert prompt is not None
-    _refuse_the_crops_own(prompt, artifacts.read_crops(crops, "train"))
     if config.class_images == "crops":
         images = _defect_free(crops)
     else:
@@ -56,7 +56,12 @@ def class_latents(
     return data.encode(base.vae, images, [prompt] * len(images), config.augment, device, masks)
 
 
-def _refuse_the_crops_own(prompt: str, crops: Sequence[Crop]) -> None:
+def refuse_the_crops_own(prompt: str, crops: Sequence[Crop]) -> None:
+    """Refuse a class prompt that crops are trained with.
+
+    Raises:
+        UserError: naming their classes.
+    """
     same = sorted({crop.defect for crop in crops if crop.text.strip().lower() == prompt.strip().lower()})
     if same:
         raise UserError(
@@ -102,6 +107,11 @@ def _drawn(
         return np.stack([np.asarray(Image.open(path)) for path in sorted(Path(temporary).glob("*.png"))])
 
 
+def at_once(size: int) -> int:
+    """How many images of `size` pixels are drawn at once."""
+    return max(1, min(_DRAWN, _DRAWN_PIXELS // size**2))
+
+
 def _draw(base: BaseModel, folder: Path, prompt: str, count: int, size: int, device: torch.device, into: Path) -> None:
     model = sampling.Model(
         base.tokenizer,
@@ -113,7 +123,9 @@ def _draw(base: BaseModel, folder: Path, prompt: str, count: int, size: int, dev
     )
     progress, done = Progress("drawing class images", count, "image"), 0
     try:
-        drawn = sampling.generate(model, [prompt] * count, range(count), size=size, steps=_STEPS, guidance=_GUIDANCE)
+        drawn = sampling.generate(
+            model, [prompt] * count, range(count), size=size, steps=_STEPS, guidance=_GUIDANCE, batch_size=at_once(size)
+        )
         for batch in drawn:
             for pixels in batch:
                 Image.fromarray(pixels).save(into / f"{done:06d}.png")

@@ -31,7 +31,7 @@ from components.base_model import layout
 from components.checkpoints import step_name
 from components.errors import UserError
 from components.progress import log
-from components.storage import MANIFEST, Store, digest_of
+from components.storage import MANIFEST, Entry, Store, digest_of, sha256_file
 from components.storage.uri import key_part
 from components.train import lora, states
 from components.train.config import TrainConfig
@@ -44,6 +44,8 @@ _LIBRARIES = ("accelerate", "diffusers", "numpy", "peft", "torch", "transformers
 
 #: Settings that change no checkpoint: neither its weights nor whether there is one.
 _OF_STATES = {"state_every", "state_every_minutes"}
+#: Files of a base model up to so many bytes are compared whole: all but the weights.
+_COMPARED = 16 << 20
 
 
 def fingerprint(crops_digest: str, base_revision: str, config: TrainConfig) -> str:
@@ -240,8 +242,31 @@ def base_tree(store: Store, revision: str) -> Store:
 
 
 def publish_base(folder: Path, base_model: str, revision: str, store: Store) -> str:
-    """Store the base model in `folder`, which the user knows as `base_model`, once; the URI of its tree."""
-    tree = base_tree(store, revision)
-    if tree.manifest() is None:
-        tree.put_files(layout.files_of(folder), {"step": "train", "base_model": base_model})
+    """Store the base model in `folder`, which the user knows as `base_model`, once; the URI of its tree.
+
+    Args:
+        revision: a digest, so that gigabytes which are there already need not be read for a comparison: their sizes are
+            compared, and the content of small files.
+
+    Raises:
+        UserError: where another model lies at the place of this revision.
+    """
+    tree, files = base_tree(store, revision), layout.files_of(folder)
+    manifest = tree.manifest()
+    if manifest is None:
+        tree.put_files(files, {"step": "train", "base_model": base_model})
+        return tree.uri
+    other = [entry.path for entry in manifest.files if entry.path in files and _differs(files[entry.path], entry)]
+    if other:
+        raise UserError(
+            f"base_model {base_model}: {other[0]} is not that of revision {revision[:16]}, which is in the store "
+            f"({tree.uri}); the model has changed since its revision was taken, or the revision is another model's. "
+            "Run snapshot again, or give `any` as base_revision to have it worked out"
+        )
     return tree.uri
+
+
+def _differs(file: Path, entry: Entry) -> bool:
+    if file.stat().st_size != entry.bytes:
+        return True
+    return entry.bytes <= _COMPARED and sha256_file(file) != entry.sha256

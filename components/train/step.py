@@ -10,6 +10,8 @@ from pathlib import Path
 from components import artifacts
 from components.artifacts import CheckpointIndex, CropSet
 from components.base_model.opening import opened
+from components.base_model.revision import base_revision as found_revision
+from components.base_model.revision import is_digest
 from components.errors import UserError
 from components.leases import held, run_scope
 from components.progress import log
@@ -20,6 +22,9 @@ from components.train.job import Job, carry_out
 from components.train.processes import settled, train_together
 from components.train.reports import Reports
 from components.train.run import Run, base_tree, fingerprint, publish_base
+
+#: Files of a base model that are read at the same time.
+_WORKERS = 4
 
 
 def train(
@@ -39,7 +44,7 @@ def train(
     Generation", without its rare-token prior. Checkpoints go to the object store while training runs;
     `checkpoints` receives their index, `metrics` the course of training as numbers, `report` a page with
     its curves. `base_revision` and `generation` are snapshot's: they tell KFP's cache that the base, or the
-    store, is another one.
+    store, is another one. A `base_revision` that is no digest is worked out here, from the base itself.
 
     Raises:
         UserError: for crops or a base model that cannot be trained on, and for training that diverges.
@@ -51,6 +56,9 @@ def train(
         raise UserError(f"{crops}: no training crops; lower crop.reference_fraction or add images")
     resolved = config.resolved(len(listed))
     root = Store.from_env(store)
+    if not is_digest(base_revision):
+        # Written by a person: it may stand for another base tomorrow.
+        base_revision = found_revision(base_model, _WORKERS)
     made_of = fingerprint(crop_set.digest, base_revision, config)
     run = Run(root, made_of)
     with held(root, run_scope(made_of), "train"):

@@ -146,6 +146,17 @@ def test_an_incomplete_folder_is_named(tiny_base: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="vae missing"):
         sampling.load(folder)
     shutil.copytree(tiny_base / "vae", folder / "vae")
-    (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"truncated")
+    config = folder / "unet" / "config.json"
+    config.write_text(config.read_text().replace("CrossAttnDownBlock2D", "SpiralBlock"))
     with pytest.raises(UserError, match="cannot be loaded"):
+        sampling.load(folder)
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+def test_weights_cut_short_are_named(part: str, tiny_base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_base, folder)
+    [file] = (folder / part).glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(UserError, match=rf"{part}/{file.name}: [\d,]+ bytes of the"):
         sampling.load(folder)

@@ -103,3 +103,15 @@ def test_updates_that_half_precision_cannot_hold_are_named(both: Path, tmp_path:
     with pytest.raises(UserError, match="1e.06 is too large for F16; set convert.dtype"):
         lora.write(tmp_path / "lora.safetensors", adapter, "fp16", {})
     assert not (tmp_path / "lora.safetensors").exists()
+
+
+@pytest.mark.parametrize("kind", ["lora_embedding_A", "lora_A.bias", "lora_A.weight"])
+def test_an_update_that_would_be_left_out_is_refused(kind: str, both: Path, checkpoint: Path, tmp_path: Path) -> None:
+    whole = adapters.read(both)
+    extra = {f"embeddings.token_embedding.{kind}": torch.ones(RANK, 3)}
+    updates = {**whole.updates, "text_encoder": {**whole.updates["text_encoder"], **extra}}
+    ranks = {part: {"r": RANK, "lora_alpha": ALPHA} for part in updates}
+    adapters.write(tmp_path / adapters.FILE, updates, ranks)
+    for read in (adapters.read, lambda file: adapters.fuse(checkpoint, file)):
+        with pytest.raises(UserError, match=rf"1 tensors are no updates .*text_encoder\.embeddings.*{kind}"):
+            read(tmp_path / adapters.FILE)

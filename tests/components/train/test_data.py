@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 
 from components.artifacts import Crop
 from components.errors import UserError
-from components.train import batches, data
+from components.train import batches, data, model
 from components.train.average import Average
 from components.train.config import TrainConfig
 
@@ -106,6 +107,51 @@ def test_masks_are_the_crops_own_or_their_boxes(tmp_path: Path) -> None:
     assert masks[1].sum() == 16
     with pytest.raises(UserError, match="absent"):
         data.load_masks(tmp_path, [dataclasses.replace(own, mask_file_name="absent.png")], 8)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (1, 40), (40, 1), (9, 3)])
+def test_a_mask_is_kept_in_every_latent_that_it_touches(height: int, width: int) -> None:
+    masks = np.zeros((64, 64, 64), dtype=bool)
+    for i, mask in enumerate(masks):
+        y, x = 8 + i // 8, 16 + i % 8
+        mask[y : y + height, x : x + width] = True
+    # By definition: a cell is eight pixels wide.
+    expected = masks.reshape(64, 8, 8, 8, 8).any((2, 4))
+    found = data.latent_mask(torch.from_numpy(masks)[:, None], (8, 8))
+    assert found.dtype == torch.float32
+    assert torch.equal(found[:, 0], torch.from_numpy(expected).float())
+
+
+@pytest.mark.integration
+def test_the_pixels_hidden_from_an_inpainting_model_are_those_that_its_mask_covers(tiny_base: Path) -> None:
+    vae = model.load(tiny_base).vae
+    masks = np.zeros((1, 64, 64), dtype=bool)
+    masks[0, 20:24, 41:45] = True
+    images = np.random.default_rng(0).integers(0, 255, (1, 64, 64, 3), dtype=np.uint8)
+    hidden = data.encode(vae, images, ["a"], "dihedral", torch.device("cpu"), masks).hidden
+    assert hidden is not None
+    for k in range(8):
+        turned = data.view(torch.from_numpy(masks)[:, None], k)
+        assert torch.equal(hidden.mask[:, k], data.latent_mask(turned, (8, 8)))
+        assert hidden.mask[:, k].sum() == 1
+
+
+@pytest.mark.integration
+def test_large_crops_are_encoded_one_at_a_time(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, sizes = model.load(tiny_base).vae, []
+    encode = vae.encode
+
+    def watched(pixels: torch.Tensor) -> Any:
+        sizes.append(tuple(pixels.shape))
+        return encode(pixels)
+
+    monkeypatch.setattr(vae, "encode", watched)
+    for side, count, at_once in ((512, 2, 1), (256, 6, 4), (64, 3, 3)):
+        images = np.random.default_rng(0).integers(0, 255, (count, side, side, 3), dtype=np.uint8)
+        encoded = data.encode(vae, images, ["a"] * count, "none", torch.device("cpu"))
+        assert max(shape[0] for shape in sizes) == at_once
+        assert sum(shape[0] for shape in sizes) == count == len(encoded)
+        sizes.clear()
 
 
 def latents(inpaint: bool) -> data.LatentSet:

@@ -1,4 +1,4 @@
-"""One optimizer step, held against the same step written out."""
+"""One optimizer step, held against the same step written out, and class images in batches that a GPU holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from components.train import data, model
+from components.train import data, model, prior
 from components.train.config import TrainConfig
 from components.train.loop import Trainer
 
@@ -52,3 +52,16 @@ def test_a_step_is_adamw_on_clipped_gradients(tiny_base: Path, limit: float) -> 
     torch.testing.assert_close(found, norm)
     for (name, mine), theirs in zip(base.unet.named_parameters(), reference.parameters()):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-7, msg=name)
+
+
+@pytest.mark.integration
+def test_class_images_are_drawn_as_many_at_once_as_their_pixels_allow(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, batches = model.load(tiny_base), []
+    base.unet.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
+    monkeypatch.setattr(prior, "_DRAWN_PIXELS", 2 * 64 * 64)
+    prior._draw(base, tiny_base, "a photo", 3, 64, torch.device("cpu"), tmp_path)
+    # Each with the prompt and without.
+    assert set(batches) == {4, 2}
+    assert len(list(tmp_path.glob("*.png"))) == 3

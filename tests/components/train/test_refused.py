@@ -25,8 +25,6 @@ pytestmark = pytest.mark.integration
 def test_what_this_machine_lacks_is_said(run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="bitsandbytes"):
         run(use_8bit_adam=True)
-    with pytest.raises(UserError, match="to_nothing"):
-        run(use_lora=True, lora_target_modules=["to_nothing"])
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "none"),))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
     with pytest.raises(UserError, match=r"train\.compile: torch cannot compile for the cpu here"):
@@ -42,6 +40,29 @@ def test_what_needs_a_gpu_is_refused_or_said_to_do_nothing(
     assert not [info for info in place.list() if "/train/" in info.key and "step-" in info.key]
     processes.accelerator(TrainConfig(allow_tf32=True))
     assert "allow_tf32 has no effect" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"lora_target_modules": ["to_q", "to_nothing"]}, "'to_nothing' is no module of unet"),
+        ({"lora_target_modules": ["norm1"]}, "'norm1' is (LayerNorm|GroupNorm) in unet"),
+        ({"lora_target_modules": ["attn1"]}, "'attn1' is Attention in unet; .*: conv, .*to_k, to_out.0, to_q, to_v"),
+        ({"lora_target_modules": [""]}, "'' is UNet2DConditionModel in unet"),
+        ({"lora_text_target_modules": ["mlp"]}, "lora_text_target_modules: 'mlp' is CLIPMLP in text_encoder"),
+        (
+            {"lora_text_target_modules": ["token_embedding"]},
+            "'token_embedding' is Embedding in text_encoder; .*: fc1, ",
+        ),
+    ],
+)
+def test_modules_that_no_update_can_be_added_to_are_refused(
+    settings: dict[str, Any], said: str, run: Train, place: Store
+) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        run(use_lora=True, train_text_encoder=True, **settings)
+    assert len(caught.value.problems) == 1
+    assert not [info for info in place.list() if "step-" in info.key]
 
 
 def edited(base: Path, folder: Path, file: str, change: Callable[[dict[str, Any]], None]) -> Path:
