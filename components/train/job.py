@@ -16,7 +16,7 @@ from components.errors import Unavailable, UserError
 from components.memory import own_peak
 from components.progress import log
 from components.storage import Store
-from components.train import compilation, data, model, processes
+from components.train import compilation, data, devices, model, processes
 from components.train.config import TrainConfig
 from components.train.events import Events
 from components.train.fit import Timing, fit, follow
@@ -61,14 +61,14 @@ def carry_out(job: Job) -> None:
 
 def _trainer(job: Job, accelerator: Accelerator) -> Trainer:
     config, crops = job.config, job.crops
+    devices.set_arithmetic(config)
     if config.compile:
         compilation.check(accelerator.device, job.shared / "compiled")
     listed = artifacts.read_crops(crops, "train")
     crop_set = artifacts.read_json(crops / "crops.json", CropSet)
     images = data.load_images(crops / "train", listed)
-    torch.backends.cuda.matmul.allow_tf32 = config.allow_tf32
     base = model.load(job.base)
-    base.vae.to(accelerator.device)
+    base.vae.to(accelerator.device, memory_format=devices.memory_format(config, accelerator.device))
     prior = None
     if config.with_prior_preservation:
         # The first process draws and stores the images, the others find them there.
@@ -147,7 +147,7 @@ def _numbers(trainer: Trainer, history: History, timing: Timing) -> dict[str, fl
         "final_gradient_norm": history.norms[-1],
         "steps_per_second": timing.steps / timing.seconds,
         "images_per_second": timing.steps * trainer.config.batch / timing.seconds,
-        "data_wait_share": trainer.data_seconds / timing.seconds,
+        "data_wait_share": trainer.feed.waited / timing.seconds,
         "upload_wait_share": timing.upload_wait / timing.seconds,
         "peak_memory_gb": own_peak() / 1e9,
         **({"peak_gpu_memory_gb": torch.cuda.max_memory_allocated(trainer.device) / 1e9} if on_gpu else {}),

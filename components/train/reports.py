@@ -26,7 +26,7 @@ _LABELS = {
     "final_gradient_norm": "gradient norm at the end",
     "steps_per_second": "steps a second",
     "images_per_second": "images a second",
-    "data_wait_share": "share of time spent on drawing batches",
+    "data_wait_share": "share of time spent waiting for batches",
     "upload_wait_share": "share of time spent waiting for the store",
     "peak_memory_gb": "peak memory, GB",
     "peak_gpu_memory_gb": "peak GPU memory, GB",
