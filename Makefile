@@ -55,13 +55,16 @@ FUZZ := $(VENV)-fuzz
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
+# The targets whose names match, with what they do.
+list = awk -F ':.*\#\# ' '/^$(1):.*\#\# / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
 .DEFAULT_GOAL := help
 .PHONY: help run plan compile submit kind-up kind-run kind-down images push-images settings generate push datasets mirror models gc
 .PHONY: test test-unit test-integration test-e2e test-docker lint format lock study clean golden gpu-check
-.PHONY: bench-crop bench-train bench-evaluate bench-convert bench-images faults load sbom licences audit fuzz
+.PHONY: bench bench-crop bench-train bench-evaluate bench-convert bench-images faults load sbom licences audit fuzz
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@$(call list,[a-z0-9-]+)
 	@echo
 	@echo "  DATA=folder  NAME=model  SET='train.seed=1 crop.classes=[pin-hole]'  PARAMS=file  WORKDIR=runs"
 
@@ -138,14 +141,20 @@ test-e2e: $(VENV)/.dev ## the whole pipeline
 test-docker: $(VENV)/.dev ## the images, and the whole pipeline in them (needs a Docker daemon)
 	@$(BIN)/python -m pytest tests/docker
 
+bench: $(VENV)/.dev ## in some minutes: the trainer beside a plain DreamBooth loop; lists what else can be measured
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m tests.bench.train --rounds 4 --pairs 3
+	@echo
+	@echo 'More:'
+	@$(call list,bench-[a-z-]+)
+
 bench-crop: $(VENV)/.dev ## speed and memory of the crop step, beside the bare loop (IMAGES='200 2000')
 	@$(BIN)/python -m tests.bench.crop --images $(IMAGES)
 
 bench-train: $(VENV)/.dev ## speed and memory of the trainer, beside a plain DreamBooth loop, and what publishing costs
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m tests.bench.train --curves 3
 
-gpu-check: $(VENV)/.dev ## on a machine with a GPU: each setting that needs one, as a table
-	@$(BIN)/python -m tests.bench.gpu
+gpu-check: $(VENV)/.dev ## on a machine with a GPU: each setting that needs one, as a table (FLAGS=--full-size for memory)
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m tests.bench.gpu $(FLAGS)
 
 bench-evaluate: $(VENV)/.dev ## speed of the evaluate step beside the plain way (N=100 images of each of 5 checkpoints)
 	@$(BIN)/python -m tests.bench.evaluate --images '$(N)'

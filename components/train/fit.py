@@ -63,11 +63,12 @@ def fit(trainer: Trainer, run: Run, history: History, events: Events, timing: Ti
                 raise SystemExit(128 + signal.SIGTERM)
 
 
-def follow(trainer: Trainer) -> None:
+def follow(trainer: Trainer, after_step: Callable[[], None]) -> None:
     """Train to the end beside the main process, which does all the rest."""
     with trainer.feed:
         while trainer.done < trainer.config.max_train_steps:
             trainer.step()
+            after_step()
 
 
 @contextlib.contextmanager
