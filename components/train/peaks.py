@@ -14,7 +14,7 @@ from components.memory import own_peak, peak_of_running
 class Peaks:
     """What each process of a run has held at most, each noting its own in a folder that they share.
 
-    In files, since the main process asks when training has diverged, too: the others would not answer a collective then.
+    In files, since the main process asks when training has diverged, too: the others would answer no collective then.
     """
 
     def __init__(self, folder: Path, rank: int, device: torch.device) -> None:
