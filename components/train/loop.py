@@ -227,10 +227,11 @@ class Trainer:
                 for key, parameter in named.items():
                     parameter.copy_(models[component][key])
         self.optimizer.load_state_dict(state["optimizer"])
-        # A fused optimizer wants moments to lie in memory as their weights do.
+        # The fused kernel takes moments to lie in memory as their weights do.
         for parameter, moments in self.optimizer.state.items():
             for name, value in moments.items():
-                if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                of_weights = isinstance(value, torch.Tensor) and value.shape == parameter.shape
+                if of_weights and value.stride() != parameter.stride():
                     moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         self.scheduler.load_state_dict(state["scheduler"])
         if self.ema is not None:

@@ -185,6 +185,7 @@ def lines(check: Check, names: Iterable[str]) -> Iterator[str]:
     if torch.cuda.is_available():
         yield check.waits()
         yield check.waits(mixed_precision="bf16", train_text_encoder=True, use_ema=True)
+        yield check.waits(mixed_precision="fp16")
     yield check.resumed()
     yield check.resumed(deterministic=True)
     yield check.resumed(deterministic=True, mixed_precision="bf16", use_ema=True)
