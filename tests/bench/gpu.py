@@ -148,7 +148,14 @@ class Check:
         return f"no step waits for the GPU with {settings}"
 
     def resumed(self, **settings: Any) -> str:
-        """How far apart the weights of an undisturbed run and of one that is interrupted and goes on are."""
+        """How far apart the weights of an undisturbed run and of one that is interrupted and goes on are, as a line."""
+        try:
+            return f"resumed with {settings}: weights differ by {self.apart(**settings):.3g} at most (0: bit-exact)"
+        except Exception as error:
+            return f"not resumed with {settings}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+    def apart(self, **settings: Any) -> float:
+        """The largest difference between a weight of the one and of the other."""
         original, half = Trainer.step, self.steps // 2
 
         def step(self: Trainer) -> Any:
@@ -156,15 +163,11 @@ class Check:
                 raise Interrupted
             return original(self)
 
-        try:
-            whole, _ = self.run(**settings)
-        except Exception as error:
-            return f"not resumed with {settings}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        whole, _ = self.run(**settings)
         with contextlib.suppress(Interrupted), instead_of_a_step(step):
             self.run(state_every=half, **settings)
         again, _ = self.run(state_every=half, **settings)
-        apart = max(float((whole[key] - again[key]).abs().max()) for key in whole)
-        return f"resumed with {settings}: largest difference of a weight {apart:.3g} (0 is bit-exact)"
+        return max(float((whole[key] - again[key]).abs().max()) for key in whole)
 
 
 @contextlib.contextmanager
