@@ -1,6 +1,6 @@
 # make help lists the targets. Settings: DATA, NAME, BASE, SET, PARAMS, SEEDS, SEED, OUTPUT, WORKDIR, MODEL, CLASS, N, OUT,
-# IMAGES, FLAGS, JOBS, PROFILE, PUSHED, RUNNER, IMAGES_TAG, REGISTRY, BASE_IMAGE, RELEASE, WHEELS, PYTHON, TORCH_INDEX,
-# HASHES, TORCH_HASH, TARGETS, SECONDS, CORPUS.
+# IMAGES, FLAGS, JOBS, PROFILE, PUSHED, RUNNER, IMAGES_TAG, REGISTRY, BASE_IMAGE, RELEASE, WHEELS, GPU, PYTHON,
+# TORCH_INDEX, HASHES, TORCH_HASH, TARGETS, SECONDS, CORPUS.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -42,6 +42,8 @@ BASE_IMAGE ?=
 # RELEASE=1 refuses images on a base that is not named by digest: BASE_IMAGE=name@sha256:…
 RELEASE ?=
 WHEELS ?=
+# GPU=1: images for NVIDIA GPUs.
+GPU ?=
 REGISTRY ?=
 
 BIN := $(VENV)/bin
@@ -55,13 +57,16 @@ FUZZ := $(VENV)-fuzz
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 SETTINGS = --params '$(PARAMS)' $(if $(DATA),--data '$(DATA)') $(if $(NAME),--name '$(NAME)') $(foreach s,$(SET),--set '$(s)')
 
+# The targets whose names match, with what they do.
+list = awk -F ':.*\#\# ' '/^$(1):.*\#\# / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
 .DEFAULT_GOAL := help
 .PHONY: help run plan compile submit kind-up kind-run kind-down images push-images settings generate push datasets mirror models gc
 .PHONY: test test-unit test-integration test-e2e test-docker lint format lock study clean golden gpu-check
-.PHONY: bench-crop bench-train bench-evaluate bench-convert bench-images faults load sbom licences audit fuzz
+.PHONY: bench bench-crop bench-train bench-evaluate bench-convert bench-images faults load sbom licences audit fuzz
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@$(call list,[a-z0-9-]+)
 	@echo
 	@echo "  DATA=folder  NAME=model  SET='train.seed=1 crop.classes=[pin-hole]'  PARAMS=file  WORKDIR=runs"
 
@@ -74,10 +79,10 @@ plan: $(VENV)/.installed ## say what `make run` would do
 
 # They take any Python, and none of the packages that are in the images.
 CONTAINER_IMAGES = $(PYTHON) -m pipelines.container_images
-images: ## build an image per step and one of the tools, and say how large they are (BASE_IMAGE=image TORCH_INDEX=url WHEELS=folder)
+images: ## build an image per step and one of the tools, and say how large they are (GPU=1 BASE_IMAGE=image TORCH_INDEX=url WHEELS=folder)
 	@$(CONTAINER_IMAGES) build $(if $(IMAGES_TAG),--tag '$(IMAGES_TAG)') $(if $(RELEASE),--release) \
 		$(if $(BASE_IMAGE),--base '$(BASE_IMAGE)') $(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)') \
-		$(if $(WHEELS),--wheels '$(WHEELS)') -- $(FLAGS)
+		$(if $(WHEELS),--wheels '$(WHEELS)') $(if $(GPU),--gpu) -- $(FLAGS)
 
 push-images: ## push the images to REGISTRY=place and write their digests to images.yaml
 	@$(CONTAINER_IMAGES) push $(if $(IMAGES_TAG),--tag '$(IMAGES_TAG)') $(if $(RELEASE),--release) --registry '$(REGISTRY)'
@@ -138,14 +143,20 @@ test-e2e: $(VENV)/.dev ## the whole pipeline
 test-docker: $(VENV)/.dev ## the images, and the whole pipeline in them (needs a Docker daemon)
 	@$(BIN)/python -m pytest tests/docker
 
+bench: $(VENV)/.dev ## in some minutes: the trainer beside a plain DreamBooth loop; lists what else can be measured
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m tests.bench.train --rounds 4 --pairs 3
+	@echo
+	@echo 'More:'
+	@$(call list,bench-[a-z-]+)
+
 bench-crop: $(VENV)/.dev ## speed and memory of the crop step, beside the bare loop (IMAGES='200 2000')
 	@$(BIN)/python -m tests.bench.crop --images $(IMAGES)
 
 bench-train: $(VENV)/.dev ## speed and memory of the trainer, beside a plain DreamBooth loop, and what publishing costs
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m tests.bench.train --curves 3
 
-gpu-check: $(VENV)/.dev ## on a machine with a GPU: each setting that needs one, as a table
-	@$(BIN)/python -m tests.bench.gpu
+gpu-check: $(VENV)/.gpu ## on a machine with a GPU: each setting that needs one, as a table (FLAGS=--full-size for memory)
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m tests.bench.gpu $(FLAGS)
 
 bench-evaluate: $(VENV)/.dev ## speed of the evaluate step beside the plain way (N=100 images of each of 5 checkpoints)
 	@$(BIN)/python -m tests.bench.evaluate --images '$(N)'
@@ -189,6 +200,7 @@ format: $(VENV)/.dev ## put the sources into the project's format
 CUDA := cuda-bindings cuda-pathfinder cuda-toolkit triton setuptools $(addprefix nvidia-,cublas cuda-cupti \
   cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink \
   nvshmem-cu13 nvtx)
+DIGESTS := requirements.hashes requirements.torch.hashes requirements.gpu.hashes
 lock: $(VENV)/.dev ## take up newer versions of the dependencies
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --fork-strategy fewest \
@@ -197,11 +209,12 @@ lock: $(VENV)/.dev ## take up newer versions of the dependencies
 	  >requirements.lock.tmp && mv requirements.lock.tmp requirements.lock && rm requirements.new
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --fork-strategy fewest \
 	  -c requirements.lock --generate-hashes --no-annotate --no-header --quiet -o requirements.new >/dev/null
-	@for file in requirements.hashes requirements.torch.hashes; do sed -n '/^#/!q;p' $$file >$$file.tmp; done
-	@awk -v names='torch $(CUDA)' 'BEGIN { split(names, name); for (i in name) torch[name[i]] } \
-	  /^[^ #]/ { split($$0, part, "=="); file = "requirements." (part[1] in torch ? "torch." : "") "hashes.tmp" } \
+	@for file in $(DIGESTS); do sed -n '/^#/!q;p' $$file >$$file.tmp; done
+	@awk -v names='torch $(CUDA)' 'BEGIN { split(names, name); for (i in name) kind[name[i]] = "torch."; \
+	  kind["bitsandbytes"] = "gpu." } \
+	  /^[^ #]/ { split($$0, part, "=="); file = "requirements." kind[part[1]] "hashes.tmp" } \
 	  { print >>file }' requirements.new && rm requirements.new
-	@for file in requirements.hashes requirements.torch.hashes; do mv $$file.tmp $$file; done
+	@for file in $(DIGESTS); do mv $$file.tmp $$file; done
 
 clean: ## remove the environment and everything that runs left
 	rm -rf '$(VENV)' '$(AUDIT)' '$(FUZZ)' '$(WORKDIR)' sbom.json
@@ -229,6 +242,11 @@ $(HASHED): requirements.hashes requirements.torch.hashes requirements.lock | $(V
 
 $(VENV)/.dev: $(VENV)/.installed
 	@$(PIP) -e '.[torch,pipeline,dev]'
+	@touch $@
+
+$(VENV)/.gpu: $(VENV)/.dev requirements.gpu.hashes
+	@$(if $(HASHES),$(INSTALL) --require-hashes --no-deps -r requirements.gpu.hashes)
+	@$(PIP) -e '.[torch,pipeline,dev,gpu]'
 	@touch $@
 
 $(AUDIT)/.installed: | $(VENV)/.installed

@@ -6,6 +6,8 @@ state is kept.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,11 +29,24 @@ class Batch:
     times: torch.Tensor  #: time steps, int64 [batch]
     prompt: torch.Tensor  #: indices of prompts, int64 [batch]; the number of prompts stands for the empty one
     shown: torch.Tensor | None = None  #: mask and masked latents, [batch, 5, …], for UNets that inpaint
+    texts: torch.Tensor | None = None  #: of `by_text`: indices of the prompts that occur, int64, each once
 
     def to(self, device: torch.device) -> Batch:
-        """The same on `device`."""
-        shown = self.shown.to(device) if self.shown is not None else None
-        return Batch(self.clean.to(device), self.noise.to(device), self.times.to(device), self.prompt.to(device), shown)
+        """The same on `device`; the copy of a pinned one may be under way still, for what follows it on the device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """The same in memory that a GPU copies from by itself."""
+        return self._each(torch.Tensor.pin_memory)
+
+    def by_text(self) -> Batch:
+        """The same with each prompt that occurs once, in `texts`, and `prompt` as indices of these."""
+        texts, prompt = torch.unique(self.prompt, return_inverse=True)
+        return dataclasses.replace(self, prompt=prompt, texts=texts)
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        tensors = {name: value for name, value in vars(self).items() if value is not None}
+        return Batch(**{name: change(tensor) for name, tensor in tensors.items()})
 
     def share(self, part: int, of: int) -> Batch:
         """Part `part` of `of` equal ones."""

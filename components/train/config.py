@@ -138,6 +138,19 @@ class TrainConfig(Settings):
         description="Compile the UNet (torch.compile) before the first step, which takes minutes; needs a C++ compiler "
         "where training runs.",
     )
+    channels_last: bool | None = Field(
+        None,
+        description="Keep the channels of a pixel together in memory, as a GPU's convolutions want it; where not "
+        "given, on a GPU without use_8bit_adam.",
+    )
+    prefetch: bool | None = Field(
+        None, description="Draw a step's batch while the one before it computes; where not given, on a GPU."
+    )
+    deterministic: bool = Field(
+        False,
+        description="Only algorithms that give the same bits each time, so that a run on a GPU can be repeated, and "
+        "resumed, to the very same weights; slower there. A CPU's are without it.",
+    )
     state_every: int = Field(
         500, ge=0, description="Steps between saved training states, which bound what a lost node costs; 0: none."
     )
@@ -178,6 +191,8 @@ class TrainConfig(Settings):
     def _consistent(self) -> TrainConfig:
         if self.with_prior_preservation and self.class_prompt is None:
             raise ValueError("with_prior_preservation needs class_prompt: what the base model is to go on drawing")
+        if self.channels_last and self.use_8bit_adam:
+            raise ValueError("channels_last and use_8bit_adam exclude each other: bitsandbytes lays weights out anew")
         rate = self.learning_rate * (self.batch if self.scale_lr else 1)
         if self.lr_scheduler == "polynomial" and rate <= _POLYNOMIAL_END:
             raise ValueError(

@@ -38,7 +38,7 @@ def fit(trainer: Trainer, run: Run, history: History, events: Events, timing: Ti
     progress = Progress("training", config.max_train_steps)
     progress.begin(trainer.done)
     due = _states_due(config.state_every, config.state_every_minutes)
-    with _timed(trainer, timing), termination() as asked, Uploads() as uploads:
+    with _timed(trainer, timing), trainer.feed, termination() as asked, Uploads() as uploads:
         while trainer.done < config.max_train_steps:
             rate = trainer.scheduler.get_last_lr()[0]
             events.begin()
@@ -63,10 +63,12 @@ def fit(trainer: Trainer, run: Run, history: History, events: Events, timing: Ti
                 raise SystemExit(128 + signal.SIGTERM)
 
 
-def follow(trainer: Trainer) -> None:
+def follow(trainer: Trainer, after_step: Callable[[], None]) -> None:
     """Train to the end beside the main process, which does all the rest."""
-    while trainer.done < trainer.config.max_train_steps:
-        trainer.step()
+    with trainer.feed:
+        while trainer.done < trainer.config.max_train_steps:
+            trainer.step()
+            after_step()
 
 
 @contextlib.contextmanager

@@ -14,15 +14,15 @@ from accelerate import Accelerator
 from components import artifacts
 from components.artifacts import CheckpointIndex, CheckpointRef, Crop, CropSet
 from components.errors import Unavailable, UserError
-from components.memory import own_peak
 from components.progress import log
 from components.storage import Store
-from components.train import compilation, data, lora, model, processes, prompts
+from components.train import compilation, data, devices, lora, model, processes, prompts
 from components.train.config import TrainConfig
 from components.train.events import Events
 from components.train.fit import Timing, fit, follow
 from components.train.history import Diverged, History
 from components.train.loop import Trainer
+from components.train.peaks import Peaks
 from components.train.prior import class_latents, refuse_the_crops_own
 from components.train.reports import Reports
 from components.train.run import Run
@@ -51,29 +51,30 @@ def carry_out(job: Job) -> None:
     accelerator = processes.accelerator(job.config)
     trainer = _trainer(job, accelerator)
     run = Run(Store.from_env(job.store), job.index.fingerprint, job.config.checkpoints_total_limit)
+    peaks = Peaks(job.shared, accelerator.process_index, accelerator.device)
     if accelerator.is_main_process:
         history = run.resume(trainer)
         _share_state(trainer, job.shared)
-        _lead(job, trainer, run, history)
+        _lead(job, trainer, run, history, peaks)
     else:
         _take_state(trainer, job.shared)
-        follow(trainer)
+        follow(trainer, peaks.note)
 
 
 def _trainer(job: Job, accelerator: Accelerator) -> Trainer:
     config, crops = job.config, job.crops
+    devices.set_arithmetic(config)
     if config.compile:
         compilation.check(accelerator.device, job.shared / "compiled")
     listed = artifacts.read_crops(crops, "train")
     crop_set = artifacts.read_json(crops / "crops.json", CropSet)
     images = data.load_images(crops / "train", listed)
-    torch.backends.cuda.matmul.allow_tf32 = config.allow_tf32
     base = model.load(job.base, job.index.base_model)
     if config.use_lora:
         # Now, not when the crops are encoded and the class images drawn.
         lora.check(base, config)
     _check_prompts(base, config, listed)
-    base.vae.to(accelerator.device)
+    base.vae.to(accelerator.device, memory_format=devices.memory_format(config, accelerator.device))
     prior = None
     if config.with_prior_preservation:
         # The first process draws and stores the images, the others find them there.
@@ -127,7 +128,7 @@ def _take_state(trainer: Trainer, shared: Path) -> None:
     trainer.accelerator.wait_for_everyone()
 
 
-def _lead(job: Job, trainer: Trainer, run: Run, history: History) -> None:
+def _lead(job: Job, trainer: Trainer, run: Run, history: History, peaks: Peaks) -> None:
     """Train to the end and complete the run. Where training diverges, the page says so in the store."""
     timing, reports = Timing(), Reports(run.reports)
     events = Events(run.reports, run.attempt, trainer.done)
@@ -136,7 +137,8 @@ def _lead(job: Job, trainer: Trainer, run: Run, history: History) -> None:
         refs = [CheckpointRef(0, None, []), *run.kept]
         whole = dataclasses.replace(job.index, checkpoints=[dataclasses.asdict(ref) for ref in refs])
         seconds = time.monotonic() - job.started
-        reports.write(whole, history, _numbers(trainer, history, timing), seconds, stopped)
+        numbers = {**_numbers(trainer, history, timing), **peaks.numbers()}
+        reports.write(whole, history, numbers, seconds, stopped)
         return whole
 
     try:
@@ -154,15 +156,13 @@ def _lead(job: Job, trainer: Trainer, run: Run, history: History) -> None:
 
 def _numbers(trainer: Trainer, history: History, timing: Timing) -> dict[str, float]:
     """What KFP shows of the run: of its end, and of this attempt's time."""
-    on_gpu = trainer.device.type == "cuda"
     return {
         "final_loss": history.recent_loss(),
+        "last_step_loss": history.losses[-1],
         "final_learning_rate": history.rates[len(history.losses) - 1],
         "final_gradient_norm": history.norms[-1],
         "steps_per_second": timing.steps / timing.seconds,
         "images_per_second": timing.steps * trainer.config.batch / timing.seconds,
-        "data_wait_share": trainer.data_seconds / timing.seconds,
+        "data_wait_share": trainer.feed.waited / timing.seconds,
         "upload_wait_share": timing.upload_wait / timing.seconds,
-        "peak_memory_gb": own_peak() / 1e9,
-        **({"peak_gpu_memory_gb": torch.cuda.max_memory_allocated(trainer.device) / 1e9} if on_gpu else {}),
     }

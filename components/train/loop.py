@@ -7,7 +7,6 @@ crops from (seed, pass). So the state of a run is its weights, optimizer, averag
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 
-from components.train import lora, optimizers, prompts
+from components.train import devices, lora, optimizers, prompts
 from components.train.average import Average
 from components.train.batches import Batch, draw, seed_dropout
 from components.train.config import TrainConfig
 from components.train.data import LatentSet
+from components.train.feed import Feed
 from components.train.model import BaseModel
 from components.train.snapshot import Snapshot, Tensors, packed
 
@@ -49,7 +49,7 @@ class Trainer:
             base.unet.enable_gradient_checkpointing()
             if config.train_text_encoder:
                 base.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
-        base.unet.to(self.device)
+        base.unet.to(self.device, memory_format=devices.memory_format(config, self.device))
         base.text_encoder.to(self.device)
         if config.compile:
             # In place: the parameters keep their names, and what reads them need not know.
@@ -75,7 +75,7 @@ class Trainer:
         # Of the latest snapshot.
         self._weights_room: dict[str, torch.Tensor] = {}
         self._state_room: dict[str, torch.Tensor] = {}
-        self.data_seconds = 0.0  #: spent on drawing batches
+        self.feed = Feed(self._drawn, self.device, devices.ahead(config, self.device))
 
     def _token_ids(self) -> torch.Tensor:
         """Token ids, int64 [texts, length]: the crops' prompts, the empty one, and the same of the class images."""
@@ -89,15 +89,16 @@ class Trainer:
             return None
         with torch.no_grad():
             embedded: torch.Tensor = self.base.text_encoder(self.ids)[0]
+        # It is not needed any more; on a GPU its memory is.
+        self.base.text_encoder.to("cpu")
         return embedded
 
-    def _embed(self, prompt: torch.Tensor) -> torch.Tensor:
-        """Embeddings [batch, length, width] of the prompts with these indices, int64 [batch]."""
+    def _embed(self, drawn: Batch) -> torch.Tensor:
+        """Embeddings [batch, length, width] of a batch's prompts."""
         if self.text is not None:
-            return self.text[prompt]
-        different, place = torch.unique(prompt, return_inverse=True)
-        embedded: torch.Tensor = self.models["text_encoder"](self.ids[different])[0]
-        return embedded[place]
+            return self.text[drawn.prompt]
+        embedded: torch.Tensor = self.models["text_encoder"](self.ids[drawn.texts])[0]
+        return embedded[drawn.prompt]
 
     def step(self) -> tuple[torch.Tensor, torch.Tensor]:
         """One optimizer step; the mean loss of its batch and the gradients' norm, scalars still on the device."""
@@ -140,27 +141,26 @@ class Trainer:
         self.optimizer.optimizer.grad_scale = (norm / limit).clamp(min=1.0)
         return norm
 
-    def _batch(self, batch: int) -> Batch:
-        started = time.perf_counter()
+    def _drawn(self, batch: int) -> Batch:
+        """This process's share of a batch, on the CPU; `feed` calls it, from another thread perhaps."""
         time_steps = self.base.noise.config.num_train_timesteps
         part, of = self.accelerator.process_index, self.accelerator.num_processes
         drawn = draw(self.latents, self.config, time_steps, batch).share(part, of)
         if self.prior is not None:
             other = draw(self.prior, self.config, time_steps, batch, stream=1).share(part, of)
             drawn = drawn.with_class(other, len(self.latents.prompts) + 1)
-        drawn = drawn.to(self.device)
-        self.data_seconds += time.perf_counter() - started
-        return drawn
+        # Here, since on a GPU the number of different ones would be waited for.
+        return drawn.by_text() if self.config.train_text_encoder else drawn
 
     def _loss(self, batch: int) -> torch.Tensor:
         config, noise = self.config, self.base.noise
-        drawn = self._batch(batch)
+        drawn = self.feed.take(batch)
         seed_dropout(config, batch, self.accelerator.process_index, self.device)
         with self.accelerator.autocast():
             noisy = noise.add_noise(drawn.clean, drawn.noise, drawn.times)
             if drawn.shown is not None:
                 noisy = torch.cat([noisy, drawn.shown], 1)
-            predicted = self.models["unet"](noisy, drawn.times, self._embed(drawn.prompt)).sample
+            predicted = self.models["unet"](noisy, drawn.times, self._embed(drawn)).sample
         velocity = noise.config.prediction_type == "v_prediction"
         target = noise.get_velocity(drawn.clean, drawn.noise, drawn.times) if velocity else drawn.noise
         error = F.mse_loss(predicted.float(), target.float(), reduction="none").mean((1, 2, 3))
@@ -220,6 +220,12 @@ class Trainer:
                 for key, parameter in named.items():
                     parameter.copy_(models[component][key])
         self.optimizer.load_state_dict(state["optimizer"])
+        # The fused kernel takes moments to lie in memory as their weights do.
+        for parameter, moments in self.optimizer.state.items():
+            for name, value in moments.items():
+                of_weights = isinstance(value, torch.Tensor) and value.shape == parameter.shape
+                if of_weights and value.stride() != parameter.stride():
+                    moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         self.scheduler.load_state_dict(state["scheduler"])
         if self.ema is not None:
             shadow = [weights[component][key] for component, named in self.trained().items() for key in named]

@@ -22,14 +22,15 @@ _PAGE, _NUMBERS = "train.html", "training.json"
 
 _LABELS = {
     "final_loss": "loss, moving average",
+    "last_step_loss": "loss of the last step",
     "final_learning_rate": "learning rate at the end",
     "final_gradient_norm": "gradient norm at the end",
     "steps_per_second": "steps a second",
     "images_per_second": "images a second",
-    "data_wait_share": "share of time spent on drawing batches",
+    "data_wait_share": "share of time spent waiting for batches",
     "upload_wait_share": "share of time spent waiting for the store",
-    "peak_memory_gb": "peak memory, GB",
-    "peak_gpu_memory_gb": "peak GPU memory, GB",
+    "peak_memory_gb": "peak memory of all processes, GB",
+    "peak_gpu_memory_gb": "peak memory of a GPU, GB",
 }
 
 

@@ -71,7 +71,7 @@ def packed(value: Any, room: dict[str, torch.Tensor] | None = None) -> dict[str,
     def note(item: Any) -> Any:
         if isinstance(item, torch.Tensor):
             kind = str(item.dtype).removeprefix("torch.")
-            tensors.setdefault(kind, []).append(item.detach().reshape(-1))
+            tensors.setdefault(kind, []).append(item.detach())
             return (_TENSOR, kind, tuple(item.shape))
         if isinstance(item, Mapping):
             return {key: note(part) for key, part in item.items()}
@@ -103,11 +103,11 @@ def _joined(parts: Sequence[torch.Tensor], kind: str, room: dict[str, torch.Tens
     if kind not in room or len(room[kind]) < sum(counts):
         room[kind] = torch.empty(sum(counts), dtype=parts[0].dtype)
     joined = room[kind][: sum(counts)]
-    if all(part.device.type == "cpu" for part in parts):
-        return torch.cat(list(parts), out=joined)
-    # Joined on a GPU, the copy would need as much of its memory again.
+    if all(part.device.type == "cpu" and part.is_contiguous() for part in parts):
+        return torch.cat([part.view(-1) for part in parts], out=joined)
+    # Joined on a GPU, or in an order of their own first, the copy would need as much memory again.
     for part, place in zip(parts, joined.split(counts)):
-        place.copy_(part)
+        place.view(part.shape).copy_(part)
     return joined
 
 

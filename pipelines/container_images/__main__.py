@@ -36,7 +36,12 @@ def parser() -> argparse.ArgumentParser:
         "--torch-index",
         metavar="URL",
         help="package index that torch is taken from; empty: the usual one, whose torch is for CUDA (default: "
-        "PyTorch's own with wheels for the CPU, or the usual one where --wheels holds torch)",
+        "PyTorch's own with wheels for the CPU, or the usual one with --gpu and where --wheels holds torch)",
+    )
+    building.add_argument(
+        "--gpu",
+        action="store_true",
+        help="for NVIDIA GPUs: torch from the usual index unless --torch-index names another, and 8-bit AdamW",
     )
     building.add_argument("--wheels", type=Path, metavar="FOLDER", help="wheels that go before those of the index")
     building.add_argument("flags", nargs="*", metavar="FLAG", help=argparse.SUPPRESS)
@@ -61,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser().parse_args(arguments)
     try:
         if flags.command == "build":
-            build.build(flags.tag, flags.base, flags.torch_index, flags.wheels, flags.flags, flags.release)
+            build.build(
+                flags.tag, flags.base, flags.torch_index, flags.wheels, flags.flags, flags.release, flags.gpu
+            )  # fmt: skip
             print("\n".join(["", *sizes.table(flags.tag, flags.base)]))
         else:
             push.push(flags.tag, flags.registry, flags.output, flags.release)

@@ -22,16 +22,23 @@ _WHEELS = ROOT / "docker" / "wheels"
 
 
 def build(
-    tag: str, base: str, torch_index: str | None, wheels: Path | None, flags: Sequence[str], release: bool = False
+    tag: str,
+    base: str,
+    torch_index: str | None,
+    wheels: Path | None,
+    flags: Sequence[str],
+    release: bool = False,
+    gpu: bool = False,
 ) -> None:
     """Build every step's image, and that of the tools, under `tag`.
 
     Args:
         base: base image, by tag or digest.
-        torch_index: see the Dockerfile; None leaves it to it, unless the wheels hold torch.
+        torch_index: see the Dockerfile; None leaves it to it, unless the wheels hold torch or the images are for GPUs.
         wheels: a folder of wheels that go before those of the index.
         flags: more flags of ``docker build``.
         release: whether `base` has to be named by digest.
+        gpu: whether they get what the extra `gpu` holds, and torch from the usual index, where it is for CUDA.
 
     Raises:
         UserError: without Docker, for a folder without wheels, for a release whose base is no digest or
@@ -47,9 +54,9 @@ def build(
         # BuildKit would fetch it for itself alone, and there would be nothing to weigh the images against.
         docker("pull", base)
     with _beside_the_dockerfile(wheels) as names:
-        if torch_index is None and any(name.startswith("torch-") for name in names):
+        if torch_index is None and (gpu or any(name.startswith("torch-") for name in names)):
             torch_index = ""
-        arguments = {**build_arguments(base), "VERSION": tag, **_origin()}
+        arguments = {**build_arguments(base), "VERSION": tag, **_origin(), **({"EXTRAS": "gpu"} if gpu else {})}
         if torch_index is not None:
             arguments["TORCH_INDEX"] = torch_index
         settings = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]

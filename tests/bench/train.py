@@ -1,4 +1,4 @@
-"""How fast the trainer is beside a plain DreamBooth loop, and what publishing costs: ``make bench-train``.
+"""How fast the trainer is beside a plain DreamBooth loop, and what publishing costs: ``make bench``, ``bench-train``.
 
 The plain loop does what the description of diffusers' ``train_dreambooth.py`` says, with its defaults: each step
 decodes its images from files and encodes them with the VAE, encodes the prompts, and ends with AdamW as torch has it

@@ -56,10 +56,21 @@ def test_the_default_base_is_the_one_that_make_images_weighs_against() -> None:
     assert f"ARG BASE={build.BASE}\n" in DOCKERFILE.read_text(encoding="utf-8")
 
 
-def test_requirements_are_those_of_the_project(project: dict[str, Any]) -> None:
+@pytest.mark.parametrize("extras", [["torch"], ["torch", "gpu"]], ids=" ".join)
+def test_requirements_are_those_of_the_project(project: dict[str, Any], extras: list[str]) -> None:
     program = ROOT / "docker" / "requirements.py"
-    made = subprocess.run([sys.executable, program, "torch"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert made.stdout.splitlines() == project["dependencies"] + project["optional-dependencies"]["torch"]
+    made = subprocess.run([sys.executable, program, *extras], cwd=ROOT, capture_output=True, text=True, check=True)
+    expected = [
+        *project["dependencies"],
+        *(line for extra in extras for line in project["optional-dependencies"][extra]),
+    ]
+    assert made.stdout.splitlines() == expected
+    assert any("bitsandbytes" in line for line in expected) == ("gpu" in extras)
+
+
+def test_extras_beside_torch_are_installed_where_they_are_asked_for(stages: dict[str, str]) -> None:
+    assert "ARG EXTRAS=\n" in stages["torch-packages"]
+    assert "requirements.py torch $EXTRAS >torch.txt" in stages["torch-packages"]
 
 
 def test_the_released_version_is_the_projects(project: dict[str, Any]) -> None:

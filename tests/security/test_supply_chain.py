@@ -23,8 +23,9 @@ def hashed(file: str) -> dict[str, str]:
 
 
 def test_the_hashed_files_have_the_versions_of_the_lock_and_digests_for_each() -> None:
-    rest, torch = hashed("requirements.hashes"), hashed("requirements.torch.hashes")
-    assert rest == {name: version for name, version in locked().items() if name != "torch"}
+    rest, torch, gpu = (hashed(f"requirements.{kind}hashes") for kind in ("", "torch.", "gpu."))
+    assert gpu == {"bitsandbytes": locked()["bitsandbytes"]}
+    assert rest == {name: version for name, version in locked().items() if name not in ("torch", "bitsandbytes")}
     assert torch["torch"] == locked()["torch"]
     brought = [name for name in torch if re.match(r"cuda-|nvidia-|triton$", name)]
     assert len(brought) > 15

@@ -78,6 +78,9 @@ def test_two_processes_learn_what_one_learns_with_their_batches_together(
     assert len(one["losses"]) == SETTINGS["max_train_steps"]
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-4)
     assert two["norms"] == pytest.approx(one["norms"], rel=1e-3)
+    assert all(run["numbers"]["last_step_loss"] == run["losses"][-1] for run in (one, two))
+    # Three processes, each of which has loaded torch: the two, and this one, which started them.
+    assert two["numbers"]["peak_memory_gb"] > 3 * 0.25
     ours, theirs = tensors(tmp_path), tensors(undisturbed)
     assert ours.keys() == theirs.keys()
     last = [name for name in ours if name.startswith("12/")]
