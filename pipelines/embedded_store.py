@@ -40,6 +40,8 @@ _STOP_SECONDS = 3.0
 #: How long a folder in use is waited for: the server of a run that was killed takes a moment to end.
 _LOCK_SECONDS = 2.0
 _STARTS = 3
+#: What is stored at a time, a part of a large file, and as much again for the server's own: below that, a disk is full.
+_ROOM = 16_000_000
 #: As much as the train step's uploads have, which wait for the server and it for them.
 _NICENESS = 5
 _REGION = "us-east-1"
@@ -79,7 +81,7 @@ class EmbeddedStore:
         """Start the server and create the bucket.
 
         Raises:
-            UserError: when the folder cannot be used, is in use, or weed is not installed.
+            UserError: when the folder cannot be used, is in use, or its disk is full, or weed is not installed.
             Unavailable: when the server does not come up; the message ends with its log.
         """
         program = _program()
@@ -94,7 +96,7 @@ class EmbeddedStore:
             raise
         except OSError as error:
             self._unlock()
-            raise UserError(
+            raise _full(self.folder) or UserError(
                 f"{self.folder}: cannot hold the object store ({error.strerror}); give a folder that may be written"
             ) from None
         try:
@@ -114,7 +116,7 @@ class EmbeddedStore:
                 self._stop()
                 # Between finding ports free and the server's listening, another program may take one.
                 if attempt == _STARTS or not self._port_was_taken():
-                    raise Unavailable(
+                    raise _full(self.folder) or Unavailable(
                         f"{self.folder}: the object store's server did not start; its log {self.log}:\n"
                         + self._excerpt()
                     )
@@ -127,10 +129,19 @@ class EmbeddedStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Stop the server.
+
+        Raises:
+            UserError: in the place of an `error` that means "try again", where the disk is full: the server says only
+                that it cannot store what it is given.
+        """
+        full = _full(self.folder) if getattr(error, "status", None) == Unavailable.status else None
         try:
             self._stop()
         finally:
             self._unlock()
+        if full is not None:
+            raise full from error
 
     def peak_bytes(self) -> int:
         """The most memory the server has held so far, bytes; 0 where the system does not say."""
@@ -314,3 +325,15 @@ def _check_space(folder: Path) -> None:
             f"{folder}: only {size(disk.free)} of the disk's {size(disk.total)} are free, and the object store "
             f"stops writing below {size(disk.total // 100)}; free some space or give a folder on another disk"
         )
+
+
+def _full(folder: Path) -> UserError | None:
+    """Why a server there could not start, or could not store something, where it is the disk; its log may be cut off
+    for the same reason."""
+    disk = shutil.disk_usage(folder if folder.is_dir() else folder.parent)
+    if disk.free >= max(_ROOM, disk.total // 90):
+        return None
+    return UserError(
+        f"{folder}: the object store there has too little room, {size(disk.free)} of the disk's {size(disk.total)} are "
+        "free; free some space or give a folder on another disk"
+    )

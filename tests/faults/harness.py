@@ -70,7 +70,7 @@ class Harness:
         values = dict(self.world.values)
         for step in STEPS[: STEPS.index(until) + 1]:
             self.stages[step] = self._undisturbed(step, dict(values))
-            values |= _seen(step, self.made)
+            values |= seen(step, self.made)
 
     def close(self) -> None:
         self.world.close()
@@ -88,7 +88,7 @@ class Harness:
         files = [path for name in chain.OUTPUTS[step] for path in _files(chain.output(self.made, step, name))]
         size = sum(path.stat().st_size for path in files)
         trace = Trace(tuple(self.world.line.exchanges), time.monotonic() - started, size)
-        result = judge.result(step, self.made, {**values, **_seen(step, self.made)}, self._store)
+        result = judge.result(step, self.made, {**values, **seen(step, self.made)}, self._store)
         after = self.world.saved()
         judge.collect_garbage(self._store, self.world.server.environ)
         left = judge.contents(self._store)
@@ -123,7 +123,7 @@ class Harness:
                 self._through(run, step, values, folder, folder, faults.get(step), chain.as_kfp)
                 if run.findings:
                     break
-                values |= _seen(step, folder)
+                values |= seen(step, folder)
         return run
 
     def _through(
@@ -153,7 +153,7 @@ class Harness:
             if run.findings:
                 return
             if status == 0:
-                found = judge.result(step, outputs, {**values, **_seen(step, outputs)}, self._store)
+                found = judge.result(step, outputs, {**values, **seen(step, outputs)}, self._store)
                 if found != self.stages[step].result:
                     run.findings.append(f"{step}: another result: {_difference(self.stages[step].result, found)}")
                 return
@@ -167,8 +167,7 @@ class Harness:
         if status is None:
             run.findings.append(f"{step}: hangs:\n{log[-6000:]}")
             return
-        if fault is not None and fault.limits.memory is not None:
-            # Whatever a process does that gets no memory: what it leaves behind is what counts.
+        if fault is not None and fault.limits.memory is not None and _was_silenced(status, log):
             return
         if fault is not None and fault.signal is not None and status in (-fault.signal, 128 + fault.signal):
             return
@@ -197,7 +196,14 @@ class Harness:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _seen(step: str, made: Path) -> dict[str, str]:
+def _was_silenced(status: int, log: str) -> bool:
+    """Whether a process without memory was ended by a library or a signal, and could not say what it ended for."""
+    last = (log.rstrip().splitlines() or [""])[-1]
+    # C++ aborts where it cannot throw, and OpenMP exits where it cannot start a thread.
+    return status < 0 or (status == 1 and last.startswith("libgomp: "))
+
+
+def seen(step: str, made: Path) -> dict[str, str]:
     """Snapshot's output parameters, from a call of either kind."""
     if step != "snapshot":
         return {}
