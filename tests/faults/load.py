@@ -1,8 +1,8 @@
 """``python -m tests.faults.load``: much at once against one store, and what it takes.
 
 Steps run as their containers do. Memory is a process's largest resident set, open files and threads the most that were
-seen at a time. A fork of the process that has the libraries loaded counts with all that it shares. Each row has a bound,
-about twice what was measured, with what it may grow by for each object: what takes more fails the command.
+seen at a time. A fork of the process that has the libraries loaded counts with all that it shares. Each row has a
+bound, about twice what was measured, with what it may grow by for each object: what takes more fails the command.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Load:
         )
 
     def _whole(self, number: int, seed: int, running: list[int]) -> str:
-        """A run of the pipeline, as KFP calls its steps; what it trained, by its tensors."""
+        """A run of the pipeline, as KFP calls its steps; what it trained and published, by its tensors."""
         folder, values = self._harness.world.folder / f"load-pipeline-{number}", dict(self._harness.world.values)
         for step in STEPS:
             (folder / step).mkdir(parents=True)
@@ -141,7 +141,8 @@ class Load:
             self._expect_success(f"pipeline {number}: {step}", process.wait(_MOST_SECONDS), folder / f"{step}.log")
             running.remove(process.pid)
             values |= seen(step, folder)
-        return json.dumps(judge.result("train", folder, values, self._store), sort_keys=True)
+        made = [judge.result(step, folder, values, self._store) for step in ("train", "convert")]
+        return json.dumps(made, sort_keys=True)
 
     def crops(self, count: int) -> Iterator[Row]:
         """A data set in the store with so many boxes: snapshot and crop; the crops as a tree in the store."""
