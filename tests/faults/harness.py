@@ -173,8 +173,8 @@ class Harness:
             return
         if "Traceback" in log or status not in (0, 2, 75):
             run.findings.append(f"{step}: ended with {status}:\n{log[-3000:]}")
-        elif status and not log.rstrip().splitlines()[-1].startswith(f"error: {step}: "):
-            run.findings.append(f"{step}: ended with {status} and no message of one line:\n{log[-2000:]}")
+        elif status and not _speaks(step, log):
+            run.findings.append(f"{step}: ended with {status} and no message in the end:\n{log[-2000:]}")
 
     @contextlib.contextmanager
     def _judged(self, run: Run, last: str) -> Iterator[Path]:
@@ -194,6 +194,14 @@ class Harness:
         run.seconds = time.monotonic() - started
         if not run.findings:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _speaks(step: str, log: str) -> bool:
+    """Whether a log ends with a message: a line, or one for each of several problems below it."""
+    lines = log.rstrip().splitlines()
+    while lines and lines[-1].startswith("  - "):
+        lines.pop()
+    return bool(lines) and lines[-1].startswith(f"error: {step}: ")
 
 
 def _was_silenced(status: int, log: str) -> bool:
