@@ -23,8 +23,6 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     ("step", "kind", "seed", "outcomes"),
     [
         ("crop", "flip answer", 0, {"went on"}),
-        # A seed of which the moment is an exchange with the store: a time would be another one on busier cores.
-        ("train", "SIGKILL", 1, {"tried again"}),
         ("train", "flip request", 0, {"went on"}),
         ("train", "full disk", 0, {"refused"}),
         ("evaluate", "memory", 0, {"refused"}),
@@ -40,8 +38,11 @@ def test_a_disturbed_step_ends_with_the_undisturbed_result(
     assert run.outcome in outcomes
 
 
-def test_a_disturbed_pipeline_ends_with_the_undisturbed_models(harness: Harness) -> None:
-    run = harness.pipeline(["SIGKILL", "flip answer"], Random(0))
+def test_a_disturbed_pipeline_ends_with_the_undisturbed_model(harness: Harness) -> None:
+    # Train is killed, and evaluate reads a bit that is another one. Of this seed, both moments are exchanges with the
+    # store: a time would be another one on busier cores.
+    run = harness.pipeline(["SIGKILL", "flip answer"], Random(4))
     assert run.findings == []
     assert run.struck
-    assert {step for step, _ in run.statuses} == set(harness.stages)
+    assert run.outcome == "tried again"
+    assert [status for _, status in run.statuses].count(0) == len(harness.stages)
