@@ -60,6 +60,18 @@ def refusal(error: BaseException, places: Sequence[Path] = ()) -> UserError | No
     return None
 
 
+def space(place: Path) -> tuple[int, int] | None:
+    """Bytes that are free on the disk of `place`, which need not be there yet, and all that it has; None where the
+    system does not say."""
+    for known in (place, *place.absolute().parents):
+        try:
+            disk = os.statvfs(known)
+        except OSError:
+            continue
+        return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+    return None
+
+
 def _number(error: BaseException) -> int:
     """What the system said, by its number; 0 where it said nothing."""
     if isinstance(error, OSError):
@@ -77,10 +89,5 @@ def _full(why: str, name: str | None, places: Sequence[Path]) -> UserError:
 
 def _room(place: Path) -> str:
     """The place, and what is free on its disk."""
-    for known in (place, *place.absolute().parents):
-        try:
-            disk = os.statvfs(known)
-        except OSError:
-            continue
-        return f"{place}, where {size(disk.f_bavail * disk.f_frsize)} are free"
-    return str(place)
+    known = space(place)
+    return f"{place}, where {size(known[0])} are free" if known else str(place)

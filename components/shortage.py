@@ -21,7 +21,7 @@ _SAID = re.compile(
     r"could not create a (?:primitive|memory)",
     re.IGNORECASE,
 )
-_GPU = re.compile(r"CUDA|CUBLAS|CUDNN|HIP", re.IGNORECASE)
+_GPU = re.compile(r"\b(?:CUDA|HIP|cuDNN)\b|\bCUBLAS_|\bCUDNN_")
 
 #: Step, or command, → what makes it take less memory, of the machine's and of the GPU's.
 _LESS = {

@@ -3,8 +3,8 @@
 ``mirror-list``.
 
 Exit status: 0 done; 2 something in the input is wrong, or this machine's disk or memory is too small for it, and the
-message says what; 3 a run on a cluster failed or was
-cancelled; 75 a service did not answer, try again; 130 interrupted; 1 a defect of this program.
+message says what; 3 a run on a cluster failed or was cancelled; 75 a service did not answer, try again; 130
+interrupted; 1 a defect of this program.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ wants a real store. Not covered: a store that several machines use.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import http.client
 import json
@@ -24,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from components.disk import refusal, space
 from components.errors import Unavailable, UserError
 from components.memory import peak_of_running
 from components.progress import size
@@ -96,7 +98,8 @@ class EmbeddedStore:
             raise
         except OSError as error:
             self._unlock()
-            raise _full(self.folder) or UserError(
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise (refusal(error, [self.folder]) if full else None) or UserError(
                 f"{self.folder}: cannot hold the object store ({error.strerror}); give a folder that may be written"
             ) from None
         try:
@@ -330,10 +333,11 @@ def _check_space(folder: Path) -> None:
 def _full(folder: Path) -> UserError | None:
     """Why a server there could not start, or could not store something, where it is the disk; its log may be cut off
     for the same reason."""
-    disk = shutil.disk_usage(folder if folder.is_dir() else folder.parent)
-    if disk.free >= max(_ROOM, disk.total // 90):
+    known = space(folder)
+    if known is None or known[0] >= max(_ROOM, known[1] // 90):
         return None
+    free, total = known
     return UserError(
-        f"{folder}: the object store there has too little room, {size(disk.free)} of the disk's {size(disk.total)} are "
+        f"{folder}: the object store there has too little room, {size(free)} of the disk's {size(total)} are "
         "free; free some space or give a folder on another disk"
     )

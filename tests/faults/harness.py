@@ -60,15 +60,14 @@ class Harness:
 
     Args:
         folder: empty; everything is in it.
-        until: the last step of the undisturbed run, where only single steps up to it are to be disturbed.
     """
 
-    def __init__(self, folder: Path, until: str = STEPS[-1]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.world, self.made = World(folder), folder / "undisturbed"
         self._store, self._runs = self.world.store, 0
         self.stages: dict[str, Stage] = {}
         values = dict(self.world.values)
-        for step in STEPS[: STEPS.index(until) + 1]:
+        for step in STEPS:
             self.stages[step] = self._undisturbed(step, dict(values))
             values |= seen(step, self.made)
 
