@@ -39,7 +39,14 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     runtime.heed_sigterm()
     runtime.quiet_environment()
-    return runtime.main(name, load(name, rest), rest)
+    try:
+        step = load(name, rest)
+    except Exception as error:
+        # Libraries are most of what a small machine has no room for.
+        if (status := runtime.told(name, error)) is None:
+            raise
+        return status
+    return runtime.main(name, step, rest)
 
 
 if __name__ == "__main__":

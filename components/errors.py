@@ -5,9 +5,10 @@
     │   └── SettingsError    2   one or more wrong settings, all of them listed
     └── Unavailable         75   something outside did not answer: try again later
 
-What the machine's disk refuses counts as the first (`components.disk`). Everything else is a defect of ours and ends
-in a traceback (status 1); an interrupt ends with 130, SIGTERM with 143. It is the same for every step in direct use and
-for the command line. KFP knows two ends only: 0, and failed.
+What the machine's disk refuses counts as the first (`components.disk`), and so does memory that runs out
+(`components.shortage`): the same command ends the same way until one of them is changed. Everything else is a defect of
+ours and ends in a traceback (status 1); an interrupt ends with 130, SIGTERM with 143. It is the same for every step in
+direct use and for the command line. KFP knows two ends only: 0, and failed.
 
 A message says what was wrong, where, and what to do about it; it never contains a credential: of a URL, the user's
 name, the password and the values that sign or open it are left out of whatever is raised.

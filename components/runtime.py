@@ -41,6 +41,7 @@ from components.documents import parse_yaml, shown
 from components.errors import SettingsError, Unavailable, UserError, holds_credentials
 from components.executor_input import ExecutorInput, local_path
 from components.settings import CREDENTIALS, Settings, decode
+from components.shortage import shortage
 
 InputPath = Annotated[Path, "input"]
 OutputPath = Annotated[Path, "output"]
@@ -105,12 +106,10 @@ def main(name: str, step: Step, arguments: Sequence[str]) -> int:
             _run_executor_input(name, step, arguments[0])
         else:
             _run_flags(name, step, arguments)
-    except (UserError, Unavailable) as error:
-        return _failed(name, error)
     except Exception as error:
-        if (refused := refusal(error)) is None:
+        if (status := told(name, error)) is None:
             raise
-        return _failed(name, refused)
+        return status
     except KeyboardInterrupt:
         print(f"error: {name}: interrupted", file=sys.stderr, flush=True)
         return 128 + signal.SIGINT
@@ -126,9 +125,13 @@ def heed_sigterm() -> None:
     signal.signal(signal.SIGTERM, _terminated)
 
 
-def _failed(name: str, error: UserError | Unavailable) -> int:
-    print(f"error: {name}: {error}", file=sys.stderr, flush=True)
-    return error.status
+def told(name: str, error: Exception) -> int | None:
+    """Print what the step called `name` ended with; the exit status, None for a defect of ours, to be raised."""
+    known = error if isinstance(error, (UserError, Unavailable)) else refusal(error)
+    if (found := shortage(error, name) or known) is None:
+        return None
+    print(f"error: {name}: {found}", file=sys.stderr, flush=True)
+    return found.status
 
 
 def _terminated(signum: int, frame: Any) -> None:

@@ -2,8 +2,9 @@
 ``compile`` and ``settings``; for a cluster ``submit``, ``status``, ``logs``, ``cancel``, ``outputs``, ``schedule`` and
 ``mirror-list``.
 
-Exit status: 0 done; 2 something in the input is wrong, and the message says what; 3 a run on a cluster failed or was
-cancelled; 75 a service did not answer, try again; 130 interrupted; 1 a defect of this program.
+Exit status: 0 done; 2 something in the input is wrong, or this machine's disk or memory is too small for it, and the
+message says what; 3 a run on a cluster failed or was cancelled; 75 a service did not answer, try again; 130
+interrupted; 1 a defect of this program.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.disk import refusal
 from components.errors import Unavailable, UserError
+from components.shortage import shortage
 from pipelines import datasets, mirror
 from pipelines.cleanup import command as cleanup
 from pipelines.generation import flags as generation
@@ -120,12 +123,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from pipelines import commands
 
         return int(getattr(commands, flags.command.replace("-", "_"))(flags))
-    except (UserError, Unavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
+    except Exception as error:
+        known = error if isinstance(error, (UserError, Unavailable)) else refusal(error, _outputs(flags))
+        if (found := shortage(error, flags.command) or known) is None:
+            raise
+        print(f"error: {found}", file=sys.stderr)
+        return found.status
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from what is finished", file=sys.stderr)
         return 130
+
+
+def _outputs(flags: argparse.Namespace) -> list[Path]:
+    """The places that the command writes to."""
+    given = [getattr(flags, name, None) for name in ("workdir", "out", "output")]
+    return [Path(place) for place in given if place is not None]
 
 
 if __name__ == "__main__":

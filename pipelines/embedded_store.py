@@ -10,6 +10,7 @@ wants a real store. Not covered: a store that several machines use.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import http.client
 import json
@@ -25,6 +26,7 @@ from types import TracebackType
 from typing import IO
 
 from components.cores import usable_cores
+from components.disk import refusal, space
 from components.errors import Unavailable, UserError
 from components.memory import peak_of_running
 from components.progress import size
@@ -41,6 +43,8 @@ _STOP_SECONDS = 3.0
 #: How long a folder in use is waited for: the server of a run that was killed takes a moment to end.
 _LOCK_SECONDS = 2.0
 _STARTS = 3
+#: What is stored at a time, a part of a large file, and as much again for the server's own: below that, a disk is full.
+_ROOM = 16_000_000
 #: As much as the train step's uploads have, which wait for the server and it for them.
 _NICENESS = 5
 _REGION = "us-east-1"
@@ -80,7 +84,7 @@ class EmbeddedStore:
         """Start the server and create the bucket.
 
         Raises:
-            UserError: when the folder cannot be used, is in use, or weed is not installed.
+            UserError: when the folder cannot be used, is in use, or its disk is full, or weed is not installed.
             Unavailable: when the server does not come up; the message ends with its log.
         """
         program = _program()
@@ -95,7 +99,8 @@ class EmbeddedStore:
             raise
         except OSError as error:
             self._unlock()
-            raise UserError(
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise (refusal(error, [self.folder]) if full else None) or UserError(
                 f"{self.folder}: cannot hold the object store ({error.strerror}); give a folder that may be written"
             ) from None
         try:
@@ -115,7 +120,7 @@ class EmbeddedStore:
                 self._stop()
                 # Between finding ports free and the server's listening, another program may take one.
                 if attempt == _STARTS or not self._port_was_taken():
-                    raise Unavailable(
+                    raise _full(self.folder) or Unavailable(
                         f"{self.folder}: the object store's server did not start; its log {self.log}:\n"
                         + self._excerpt()
                     )
@@ -128,10 +133,19 @@ class EmbeddedStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Stop the server.
+
+        Raises:
+            UserError: in the place of an `error` that means "try again", where the disk is full: the server says only
+                that it cannot store what it is given.
+        """
+        full = _full(self.folder) if getattr(error, "status", None) == Unavailable.status else None
         try:
             self._stop()
         finally:
             self._unlock()
+        if full is not None:
+            raise full from error
 
     def peak_bytes(self) -> int:
         """The most memory the server has held so far, bytes; 0 where the system does not say."""
@@ -315,3 +329,16 @@ def _check_space(folder: Path) -> None:
             f"{folder}: only {size(disk.free)} of the disk's {size(disk.total)} are free, and the object store "
             f"stops writing below {size(disk.total // 100)}; free some space or give a folder on another disk"
         )
+
+
+def _full(folder: Path) -> UserError | None:
+    """Why a server there could not start, or could not store something, where it is the disk; its log may be cut off
+    for the same reason."""
+    known = space(folder)
+    if known is None or known[0] >= max(_ROOM, known[1] // 90):
+        return None
+    free, total = known
+    return UserError(
+        f"{folder}: the object store there has too little room, {size(free)} of the disk's {size(total)} are "
+        "free; free some space or give a folder on another disk"
+    )

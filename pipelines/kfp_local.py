@@ -193,3 +193,8 @@ class StepFailed(Exception):
     def __init__(self, run: StepRun) -> None:
         super().__init__(json.dumps({"step": run.step, "status": run.status}))
         self.run = run
+
+    @property
+    def status(self) -> int:
+        """What the step ended with."""
+        return self.run.status

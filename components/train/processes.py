@@ -34,6 +34,7 @@ from components.disk import refusal
 from components.errors import Unavailable, UserError
 from components.progress import log
 from components.runtime import heed_sigterm
+from components.shortage import shortage
 from components.train.config import TrainConfig
 from components.train.interruption import termination
 from components.train.uploads import OUTAGE_SECONDS
@@ -223,7 +224,7 @@ def _work(work: Callable[[Job], None], job: Job, variables: dict[str, str], end:
     except (UserError, Unavailable, SystemExit) as error:
         said = error
     except Exception as error:
-        said = refusal(error)
+        said = refusal(error) or shortage(error, "train")
         if said is None:
             traceback.print_exc()
             said = SystemExit(1)

@@ -46,11 +46,19 @@ def test_a_file_that_cannot_grow_is_told_by_whatever_writes(tmp_path: Path, writ
 def test_a_full_disk_is_told_with_the_place_or_with_both_that_it_may_be() -> None:
     assert "/out/x: cannot be written (No space left" in str(refusal(OSError(errno.ENOSPC, "full", "/out/x")))
     assert "the outputs, or temporary files (in /" in str(refusal(OSError(errno.ENOSPC, "full")))
+    assert "the outputs (in /no/such, where " in str(refusal(OSError(errno.ENOSPC, "full"), [Path("/no/such")]))
 
 
 def test_what_may_not_be_written_is_named_with_who_may_not(tmp_path: Path) -> None:
     found = refusal(PermissionError(errno.EACCES, "Permission denied", str(tmp_path)))
     assert f"{tmp_path}: Permission denied; let user {os.getuid()}" in str(found)
+
+
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR])
+def test_a_place_that_there_cannot_be_is_named_and_cut_short(number: int) -> None:
+    said = str(refusal(OSError(number, os.strerror(number), "/out/" + "x" * 300)))
+    assert said.startswith(f"/out/{'x' * 195}…: {os.strerror(number)}; ")
+    assert refusal(OSError(number, os.strerror(number))) is None
 
 
 @pytest.mark.parametrize("error", [ValueError("(os error"), FileNotFoundError(errno.ENOENT, "no", "x"), OSError()])

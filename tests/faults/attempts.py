@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import os
-import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,6 +12,7 @@ from tests.faults import chain
 from tests.faults.faults import Fault
 from tests.faults.process import StepProcess
 from tests.faults.world import World
+from tests.small_disk import can_mount, mounted
 
 #: Longer than a step waits for a store that has gone away.
 _MOST_SECONDS = 180.0
@@ -69,7 +66,7 @@ def _disturbed(world: World, fault: Fault, arguments: list[str], environment: di
 
     world.line.disturb(fault.disturbance, act)
     limits = replace(fault.limits, plain=fault.unwritable)
-    if fault.disk is not None and not _can_mount():
+    if fault.disk is not None and not can_mount():
         limits = replace(limits, file_size=max(fault.disk, _LEAST_FILE))
     process.append(StepProcess(arguments, environment, log, limits))
     started.set()
@@ -88,13 +85,10 @@ def _room(place: Path, fault: Fault | None) -> Iterator[Path]:
     """Make the folder of a step's outputs, as the fault wants it; the folder of temporary files in it."""
     place.mkdir(parents=True, exist_ok=True)
     temporary = place / "tmp"
-    if fault is not None and fault.disk is not None and _can_mount():
-        _mount(place, fault.disk)
-        try:
+    if fault is not None and fault.disk is not None and can_mount():
+        with mounted(place, fault.disk):
             temporary.mkdir()
             yield temporary
-        finally:
-            _unmount(place)
         return
     temporary.mkdir(exist_ok=True)
     place.chmod(0o555 if fault is not None and fault.unwritable else 0o755)
@@ -102,26 +96,3 @@ def _room(place: Path, fault: Fault | None) -> Iterator[Path]:
         yield temporary
     finally:
         place.chmod(0o755)
-
-
-def _mount(place: Path, size: int) -> None:
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)]
-    subprocess.run(command, check=True, capture_output=True)
-
-
-def _unmount(place: Path) -> None:
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-@functools.cache
-def _can_mount() -> bool:
-    """Whether this process may make a small disk; root in a container often may not."""
-    with tempfile.TemporaryDirectory(prefix="disk-") as place:
-        if os.geteuid() != 0:
-            return False
-        try:
-            _mount(Path(place), 4096)
-        except (OSError, subprocess.CalledProcessError):
-            return False
-        _unmount(Path(place))
-        return True

@@ -84,10 +84,16 @@ def as_user(step: str, values: Mapping[str, str], inputs: Path, outputs: Path) -
     return [step, *(part for name, value in flags.items() for part in (f"--{name}", value)), *settings]
 
 
-def as_kfp(step: str, values: Mapping[str, str], inputs: Path, outputs: Path) -> list[str]:
-    """The same as an ExecutorInput; the step writes its output parameters to `executor_output`."""
+def as_kfp(
+    step: str, values: Mapping[str, str], inputs: Path, outputs: Path, settings: Mapping[str, Any] = {}
+) -> list[str]:
+    """The same as an ExecutorInput; the step writes its output parameters to `executor_output`.
+
+    Args:
+        settings: of the step, in the place of those above or beside them.
+    """
     parameters: dict[str, Any] = {name: values[name] for name in PARAMETERS[step]}
-    parameters["config"] = SETTINGS.get(step, {})
+    parameters["config"] = {**SETTINGS.get(step, {}), **settings}
     if step == "snapshot":
         parameters["crop_settings"] = SETTINGS["crop"]
 

@@ -60,17 +60,16 @@ class Harness:
 
     Args:
         folder: empty; everything is in it.
-        until: the last step of the undisturbed run, where only single steps up to it are to be disturbed.
     """
 
-    def __init__(self, folder: Path, until: str = STEPS[-1]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.world, self.made = World(folder), folder / "undisturbed"
         self._store, self._runs = self.world.store, 0
         self.stages: dict[str, Stage] = {}
         values = dict(self.world.values)
-        for step in STEPS[: STEPS.index(until) + 1]:
+        for step in STEPS:
             self.stages[step] = self._undisturbed(step, dict(values))
-            values |= _seen(step, self.made)
+            values |= seen(step, self.made)
 
     def close(self) -> None:
         self.world.close()
@@ -88,7 +87,7 @@ class Harness:
         files = [path for name in chain.OUTPUTS[step] for path in _files(chain.output(self.made, step, name))]
         size = sum(path.stat().st_size for path in files)
         trace = Trace(tuple(self.world.line.exchanges), time.monotonic() - started, size)
-        result = judge.result(step, self.made, {**values, **_seen(step, self.made)}, self._store)
+        result = judge.result(step, self.made, {**values, **seen(step, self.made)}, self._store)
         after = self.world.saved()
         judge.collect_garbage(self._store, self.world.server.environ)
         left = judge.contents(self._store)
@@ -123,7 +122,7 @@ class Harness:
                 self._through(run, step, values, folder, folder, faults.get(step), chain.as_kfp)
                 if run.findings:
                     break
-                values |= _seen(step, folder)
+                values |= seen(step, folder)
         return run
 
     def _through(
@@ -153,7 +152,7 @@ class Harness:
             if run.findings:
                 return
             if status == 0:
-                found = judge.result(step, outputs, {**values, **_seen(step, outputs)}, self._store)
+                found = judge.result(step, outputs, {**values, **seen(step, outputs)}, self._store)
                 if found != self.stages[step].result:
                     run.findings.append(f"{step}: another result: {_difference(self.stages[step].result, found)}")
                 return
@@ -167,15 +166,14 @@ class Harness:
         if status is None:
             run.findings.append(f"{step}: hangs:\n{log[-6000:]}")
             return
-        if fault is not None and fault.limits.memory is not None:
-            # Whatever a process does that gets no memory: what it leaves behind is what counts.
+        if fault is not None and fault.limits.memory is not None and _was_silenced(status, log):
             return
         if fault is not None and fault.signal is not None and status in (-fault.signal, 128 + fault.signal):
             return
         if "Traceback" in log or status not in (0, 2, 75):
             run.findings.append(f"{step}: ended with {status}:\n{log[-3000:]}")
-        elif status and not log.rstrip().splitlines()[-1].startswith(f"error: {step}: "):
-            run.findings.append(f"{step}: ended with {status} and no message of one line:\n{log[-2000:]}")
+        elif status and not _speaks(step, log):
+            run.findings.append(f"{step}: ended with {status} and no message in the end:\n{log[-2000:]}")
 
     @contextlib.contextmanager
     def _judged(self, run: Run, last: str) -> Iterator[Path]:
@@ -197,7 +195,22 @@ class Harness:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _seen(step: str, made: Path) -> dict[str, str]:
+def _speaks(step: str, log: str) -> bool:
+    """Whether a log ends with a message: a line, or one for each of several problems below it."""
+    lines = log.rstrip().splitlines()
+    while lines and lines[-1].startswith("  - "):
+        lines.pop()
+    return bool(lines) and lines[-1].startswith(f"error: {step}: ")
+
+
+def _was_silenced(status: int, log: str) -> bool:
+    """Whether a process without memory was ended by a library or a signal, and could not say what it ended for."""
+    last = (log.rstrip().splitlines() or [""])[-1]
+    # C++ aborts where it cannot throw, and OpenMP exits where it cannot start a thread.
+    return status < 0 or (status == 1 and last.startswith("libgomp: "))
+
+
+def seen(step: str, made: Path) -> dict[str, str]:
     """Snapshot's output parameters, from a call of either kind."""
     if step != "snapshot":
         return {}

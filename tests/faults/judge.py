@@ -26,6 +26,8 @@ _CHOSEN = (
     (re.compile(r"(?<=^train/)([0-9a-f]{16})/[0-9a-f]{8}/"), r"\1/ATTEMPT/"),
     (re.compile(r"(?<=/state/)[0-9a-f]{8}-"), "ATTEMPT-"),
     (re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}"), "VERSION"),
+    # A file an upload, of which an attempt that goes on from a state has fewer.
+    (re.compile(r"(?<=/tensorboard/)\d+-[0-9a-f]{8}/events\.out\.tfevents\.\d+\.\d+"), "EVENTS"),
 )
 
 

@@ -1,32 +1,37 @@
 """``python -m tests.faults.load``: much at once against one store, and what it takes.
 
 Steps run as their containers do. Memory is a process's largest resident set, open files and threads the most that were
-seen at a time. A fork of the process that has the libraries loaded counts with all that it shares.
+seen at a time. A fork of the process that has the libraries loaded counts with all that it shares. Each row has a
+bound, about twice what was measured, with what it may grow by for each object: what takes more fails the command.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from components.images import STEPS
 from components.progress import duration, size
 from components.storage import MANIFEST
 from tests.faults import chain, judge
-from tests.faults.harness import Harness
+from tests.faults.harness import Harness, seen
 from tests.faults.process import StepProcess
 from tests.faults.world import write_boards
 
 _MOST_SECONDS = 3000.0
+#: Pipelines for each processor: most of a step's time is the processor's, and the store needs some, too.
+_AT_A_TIME = 4
 
 
 @dataclass
@@ -52,10 +57,34 @@ class Row:
     what: str
     seconds: float
     peak: Peak
+    most: Peak  #: what it may take
+
+    def excesses(self) -> list[str]:
+        """What it took too much of, or was not seen to take at all."""
+        found = []
+        for name, took in vars(self.peak).items():
+            most = getattr(self.most, name)
+            if not 0 < took <= most:
+                shown = (size(took), size(most)) if name == "memory" else (took, most)
+                found.append(f"{self.what}: {name} {shown[0]}, and at most {shown[1]} were expected")
+        return found
 
     def __str__(self) -> str:
         peak = self.peak
         return f"| {self.what} | {duration(self.seconds)} | {size(peak.memory)} | {peak.files} | {peak.threads} |"
+
+
+#: A step's process: the libraries, the tiny model, a pool of connections; with a measured share for each crop.
+_STEP = Peak(memory=1_000_000_000, files=64, threads=32)
+#: A process that has no more than the store's client loaded.
+_CLIENT = Peak(memory=130_000_000, files=64, threads=32)
+#: The embedded store: Go's runtime is told to stay below 384 MiB of its own.
+_SERVER = Peak(memory=1_000_000_000, files=1024, threads=64)
+
+
+def _growing(base: Peak, count: int, each: int) -> Peak:
+    """`base`, with so many bytes of memory more for each of `count` things."""
+    return replace(base, memory=base.memory + count * each)
 
 
 class Load:
@@ -64,6 +93,13 @@ class Load:
     def __init__(self, harness: Harness) -> None:
         self._harness, self._store = harness, harness.world.store
         self._environment = {**harness.world.server.environ, "HOME": str(harness.world.folder)}
+
+    def rows(self, counts: Mapping[str, int]) -> Iterator[Row]:
+        """Each load, by the name of its method, with its count; none where that is 0."""
+        for name, count in counts.items():
+            if count:
+                yield from getattr(self, name)(count)
+        yield self.server()
 
     def runs(self, count: int) -> Iterator[Row]:
         """Trainers and publishers, so many at once; a quarter of them are of different runs and descriptions."""
@@ -78,6 +114,36 @@ class Load:
         complete = [info.key for info in self._store.list("models/") if info.key.endswith(MANIFEST)]
         print(f"    {len(complete)} versions published", flush=True)
 
+    def pipelines(self, count: int) -> Iterator[Row]:
+        """Whole runs, a quarter of them different, as many at a time as the processors get through."""
+        self._harness.before("snapshot")
+        kinds, at_a_time = max(1, count // 4), min(count, _AT_A_TIME * (os.cpu_count() or 1))
+        running: list[int] = []
+        started = time.monotonic()
+        with _watched(running) as peak, ThreadPoolExecutor(at_a_time) as pool:
+            trained = list(pool.map(lambda n: self._whole(n, n % kinds, running), range(count)))
+        if [trained[:kinds].count(each) for each in trained] != [1] * count:
+            raise RuntimeError(f"{count} pipelines, {kinds} different: the same runs have not made the same models")
+        self._expect_sound()
+        yield Row(
+            f"{count} pipelines, {kinds} different, {at_a_time} at a time", time.monotonic() - started, peak, _STEP
+        )
+
+    def _whole(self, number: int, seed: int, running: list[int]) -> str:
+        """A run of the pipeline, as KFP calls its steps; what it trained and published, by its tensors."""
+        folder, values = self._harness.world.folder / f"load-pipeline-{number}", dict(self._harness.world.values)
+        for step in STEPS:
+            (folder / step).mkdir(parents=True)
+            settings = {"seed": seed} if step == "train" else {}
+            arguments = chain.as_kfp(step, values, folder, folder, settings)
+            process = StepProcess(arguments, self._environment, folder / f"{step}.log")
+            running.append(process.pid)
+            self._expect_success(f"pipeline {number}: {step}", process.wait(_MOST_SECONDS), folder / f"{step}.log")
+            running.remove(process.pid)
+            values |= seen(step, folder)
+        made = [judge.result(step, folder, values, self._store) for step in ("train", "convert")]
+        return json.dumps(made, sort_keys=True)
+
     def crops(self, count: int) -> Iterator[Row]:
         """A data set in the store with so many boxes: snapshot and crop; the crops as a tree in the store."""
         boxes = 20
@@ -87,11 +153,15 @@ class Load:
         folder = self._harness.world.folder / "load-crops"
         without = ["--set", "max_train_per_class=null", "--set", "max_reference_per_class=null"]
         for step, extra in (("snapshot", []), ("crop", without)):
-            yield self._steps(f"{step}: {count // boxes} images, {count} crops", step, [folder], [extra], values)
+            what = f"{step}: {count // boxes} images, {count} crops"
+            yield self._steps(what, step, [folder], [extra], values, most=_growing(_STEP, count, 8_000))
         tree = self._store.at("load/crops")
         made = chain.output(folder, "crop", "crops")
-        yield self._here(f"{count} crops sent as a tree", f"store.at('load/crops').put_tree(Path({str(made)!r}))")
-        yield self._here(f"{count} crops fetched", f"store.at('load/crops').get_tree(Path({str(made) + '-back'!r}))")
+        most = _growing(_CLIENT, count, 6_000)
+        send = f"store.at('load/crops').put_tree(Path({str(made)!r}))"
+        yield self._here(f"{count} crops sent as a tree", send, most)
+        fetch = f"store.at('load/crops').get_tree(Path({str(made) + '-back'!r}))"
+        yield self._here(f"{count} crops fetched", fetch, most)
         tree.delete_tree()
         place.delete_tree()
 
@@ -100,9 +170,10 @@ class Load:
         self._harness.before("train")
         folder, steps = self._harness.world.folder / "load-checkpoints", ["--set", f"max_train_steps={count}"]
         often = [*steps, "--set", "checkpointing_steps=1", "--set", "state_every=0"]
+        most = _growing(_STEP, count, 5_000_000)
         yield self._steps(f"train: {count} checkpoints", "train", [folder], [often])
         (folder / "crop").symlink_to(self._harness.made / "crop")
-        yield self._steps(f"evaluate: {count + 1} checkpoints", "evaluate", [folder], [[]], inputs=folder)
+        yield self._steps(f"evaluate: {count + 1} checkpoints", "evaluate", [folder], [[]], inputs=folder, most=most)
 
     def objects(self, count: int) -> Iterator[Row]:
         """So many objects: a listing, a clean-up's plan, and the clean-up."""
@@ -110,10 +181,11 @@ class Load:
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(lambda n: place.put_bytes(f"{n:06d}", b"x"), range(count)))
         listed = "sum(1 for _ in store.at('features/many').list())"
-        yield self._here(f"listing of {count} objects", f"assert {listed} == {count}")
+        yield self._here(f"listing of {count} objects", f"assert {listed} == {count}", _CLIENT)
         gc = [sys.executable, "-m", "pipelines", "gc", "--store", self._store.uri, "--unpublished", "0", "--grace", "0"]
-        yield self._command(f"gc --dry-run of {count} objects", [*gc, "--dry-run"])
-        yield self._command(f"gc of {count} objects", gc)
+        most = _growing(_CLIENT, count, 2_000)
+        yield self._command(f"gc --dry-run of {count} objects", [*gc, "--dry-run"], most)
+        yield self._command(f"gc of {count} objects", gc, most)
         left = sum(1 for _ in place.list())
         if left:
             raise RuntimeError(f"clean-up has left {left} objects")
@@ -122,11 +194,11 @@ class Load:
         """What the store's own process has taken."""
         peak = Peak()
         peak.look(self._harness.world.server.pid)
-        return Row("the embedded store, at the end", 0.0, peak)
+        return Row("the embedded store, at the end", 0.0, peak, _SERVER)
 
     def _steps(
         self, what: str, step: str, folders: Sequence[Path], extra: Sequence[list[str]],
-        values: dict[str, str] | None = None, inputs: Path | None = None,
+        values: dict[str, str] | None = None, inputs: Path | None = None, most: Peak = _STEP,
     ) -> Row:  # fmt: skip
         values = values or self._harness.stages[step].values
         started, processes = time.monotonic(), []
@@ -137,17 +209,20 @@ class Load:
         with _watched([process.pid for process in processes]) as peak:
             statuses = [process.wait(_MOST_SECONDS) for process in processes]
         for folder, status in zip(folders, statuses):
-            if status != 0:
-                raise RuntimeError(f"{what}: ended with {status}:\n{(folder / f'{step}.log').read_text()[-3000:]}")
-        return Row(what, time.monotonic() - started, peak)
+            self._expect_success(what, status, folder / f"{step}.log")
+        return Row(what, time.monotonic() - started, peak, most)
 
-    def _here(self, what: str, code: str) -> Row:
+    def _expect_success(self, what: str, status: int | None, log: Path) -> None:
+        if status != 0:
+            raise RuntimeError(f"{what}: ended with {status}:\n{log.read_text()[-3000:]}")
+
+    def _here(self, what: str, code: str, most: Peak) -> Row:
         """Some lines with `store`, in a process of their own."""
         head = "from pathlib import Path; from components.storage import Store\n"
         program = f"{head}store = Store.from_env({self._store.uri!r})\n{code}"
-        return self._command(what, [sys.executable, "-c", program])
+        return self._command(what, [sys.executable, "-c", program], most)
 
-    def _command(self, what: str, command: list[str]) -> Row:
+    def _command(self, what: str, command: list[str], most: Peak) -> Row:
         started = time.monotonic()
         environment = {**os.environ, **self._environment}
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -155,7 +230,7 @@ class Load:
             process.wait(_MOST_SECONDS)
         if process.returncode:
             raise RuntimeError(f"{what}: ended with {process.returncode}")
-        return Row(what, time.monotonic() - started, peak)
+        return Row(what, time.monotonic() - started, peak, most)
 
     def _expect_sound(self) -> None:
         if problems := [*judge.unsound(self._store), *judge.lost(self._store)]:
@@ -169,7 +244,7 @@ def _watched(pids: Sequence[int]) -> Iterator[Peak]:
 
     def watch() -> None:
         while not ended.wait(0.1):
-            for pid in pids:
+            for pid in list(pids):
                 peak.look(pid)
 
     thread = threading.Thread(target=watch)
@@ -181,25 +256,28 @@ def _watched(pids: Sequence[int]) -> Iterator[Peak]:
         thread.join()
 
 
-def main() -> None:
+def main() -> int:
     flags = argparse.ArgumentParser(prog="python -m tests.faults.load", description=__doc__)
     flags.add_argument("--runs", type=int, default=20)
+    flags.add_argument("--pipelines", type=int, default=20)
     flags.add_argument("--crops", type=int, default=10_000)
     flags.add_argument("--checkpoints", type=int, default=100)
     flags.add_argument("--objects", type=int, default=50_000)
     given = vars(flags.parse_args())
+    excesses = []
     with tempfile.TemporaryDirectory(prefix="load-", ignore_cleanup_errors=True) as temporary:
         harness = Harness(Path(temporary))
         try:
             load = Load(harness)
             print("| what | time | memory | open files | threads |\n|---|---|---|---|---|", flush=True)
-            for name, count in given.items():
-                for row in getattr(load, name)(count) if count else ():
-                    print(row, flush=True)
-            print(load.server())
+            for row in load.rows(given):
+                print(row, flush=True)
+                excesses += row.excesses()
         finally:
             harness.close()
+    print("".join(f"\nTOO MUCH: {excess}" for excess in excesses))
+    return 1 if excesses else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from typing import Any
 
 import pytest
@@ -38,6 +40,22 @@ def test_a_step_that_there_is_none_of_is_the_users_mistake(arguments: list[str])
     assert main(arguments) == UserError.status
 
 
+@pytest.mark.parametrize("step", STEPS)
+def test_memory_that_runs_out_while_libraries_load_is_told(
+    step: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def find_spec(name: str, path: object, target: object = None) -> None:
+        # As the system's loader says it where address space is short.
+        if name == f"components.{step}.step":
+            raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+
+    finder = type("Finder", (), {"find_spec": staticmethod(find_spec)})
+    monkeypatch.delitem(sys.modules, f"components.{step}.step", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+    assert main([step, "--help"]) == UserError.status
+    assert capsys.readouterr().err.startswith(f"error: {step}: memory ran out (libtorch_cpu.so: failed to map")
+
+
 class Config(Settings):
     """No settings."""
 
@@ -55,10 +73,15 @@ def test_what_a_step_raises_is_its_status(capsys: pytest.CaptureFixture[str]) ->
     assert runtime.main("x", ends(None), []) == 0
     assert runtime.main("x", ends(UserError("wrong")), []) == 2
     assert runtime.main("x", ends(Unavailable("gone")), []) == 75
+    assert runtime.main("x", ends(MemoryError()), []) == 2
+    assert runtime.main("x", ends(OSError(errno.ENOSPC, "No space left on device", "/out/x")), []) == 2
     assert runtime.main("x", ends(KeyboardInterrupt()), []) == 130
     assert capsys.readouterr().err.splitlines() == [
         "error: x: wrong",
         "error: x: gone",
+        "error: x: memory ran out (MemoryError); give it more memory (on a cluster: `memory` in its profile)",
+        "error: x: /out/x: cannot be written (No space left on device); free some space, or give outputs and TMPDIR a "
+        "larger disk",
         "error: x: interrupted",
     ]
     # A defect of ours is raised, and Python ends the process with its traceback and 1.
