@@ -170,7 +170,7 @@ bench-images: $(VENV)/.dev ## how long a step's container takes to the first lin
 faults: $(VENV)/.dev ## steps and pipelines that are killed, or whose store, disk or clock fails, from SEED=0
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m tests.faults --seed '$(SEED)'
 
-load: $(VENV)/.dev ## much at once: 20 runs, 10,000 crops, 100 checkpoints, 50,000 objects
+load: $(VENV)/.dev ## much at once: 20 pipelines, 10,000 crops, 100 checkpoints, 50,000 objects
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m tests.faults.load
 
 sbom: $(AUDIT)/.installed ## write sbom.json: what is installed here, with licences (CycloneDX)
