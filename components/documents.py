@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import reprlib
+from collections import Counter
 from typing import Any
 
 import yaml
@@ -94,9 +95,8 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in made if keys.count(key) > 1)
-        raise ValueError(f"the key {shown(twice)} is given twice, of which one would be passed over; keep one")
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {shown(twice)} is given twice, and only the last one would count; keep one of them")
     return made
 
 

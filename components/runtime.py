@@ -38,7 +38,7 @@ from typing import Annotated, Any
 
 from components.disk import refusal
 from components.documents import parse_yaml, shown
-from components.errors import SettingsError, Unavailable, UserError, holds_credentials
+from components.errors import SettingsError, Unavailable, UserError, holds_credentials, without_credentials
 from components.executor_input import ExecutorInput, local_path
 from components.printable import one_line
 from components.settings import CREDENTIALS, DEEPEST, Settings, decode
@@ -312,7 +312,7 @@ def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         path = key.strip().split(".")
-        said = f"--set {one_line(assignment, _LONGEST_ASSIGNMENT)}"
+        said = f"--set {one_line(without_credentials(assignment), _LONGEST_ASSIGNMENT)}"
         if not separator or not all(path):
             problems.append(f"{said}: write it as key=value, for example train.max_train_steps=200")
             continue
@@ -322,7 +322,7 @@ def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
         try:
             value = parse_yaml(text) if text.strip() else ""
         except ValueError:
-            problems.append(f"{said}: {shown(text)} is not a YAML value; quote it")
+            problems.append(f"{said}: {shown(without_credentials(text))} is not a YAML value; quote it")
             continue
         target = result
         for part in path[:-1]:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.documents import shown
-from components.errors import MOST_PROBLEMS, SettingsError, holds_credentials
+from components.errors import MOST_PROBLEMS, SettingsError, holds_credentials, without_credentials
 from components.printable import one_line
 
 #: What is wrong with a value that holds a secret, and what to do; the value itself is not repeated.
@@ -93,7 +93,8 @@ def _valid(text: str) -> bool:
 
 
 def _cut(key: str) -> str:
-    return one_line(key, _LONGEST_KEY)
+    # Cut after what must not be repeated is gone: a part of it might no longer be known.
+    return one_line(without_credentials(key), _LONGEST_KEY)
 
 
 def problems(model: type[BaseModel], error: ValidationError, where: str) -> list[str]:

@@ -89,6 +89,13 @@ def test_what_is_no_json_is_one_kind_of_error(text: str | bytes) -> None:
         parse_json(text)
 
 
+@pytest.mark.timeout(60)
+def test_a_key_given_twice_among_very_many_is_found_soon() -> None:
+    keys = ",".join(f'"{i}": 0' for i in range(200_000))
+    with pytest.raises(ValueError, match="the key 'last' is given twice, and only the last one would count"):
+        parse_json(f'{{{keys}, "last": 1, "last": 2}}')
+
+
 def test_a_value_is_shown_on_one_line_and_cut() -> None:
     assert shown("a\nb") == r"'a\nb'"
     assert len(shown("x" * 10_000)) <= 120

@@ -95,6 +95,20 @@ def test_credentials_in_a_setting_never_reach_the_pipelines_yaml(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("key", ["train", "https://host/a", "x" * 150])
+def test_credentials_that_reach_past_what_a_message_repeats_are_not_begun(
+    key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A message repeats 200 characters of a key and of an assignment, and 120 of a value.
+    secret = f"https://{USER}:{PASSWORD * 20}@host/x"
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(json.dumps({f"{key} {secret}": 1, "dataset": f"{key} {secret}"}))
+    for flags in (["--params", str(mine)], ["--set", f"{key} {secret}"], ["--set", f"{key}=[ {secret}"]):
+        assert main(["settings", *flags]) == 2
+        said = capsys.readouterr()
+        assert_silent(said.out + said.err)
+
+
 def test_the_pipelines_yaml_holds_nothing_of_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

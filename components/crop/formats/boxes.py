@@ -136,7 +136,7 @@ def _collect(
 ) -> None:
     """Add a table's lines to `rows` and `tables`, and what is wrong with them to `problems`."""
     text = read_text(root / path)
-    if text.count("\n") > MOST_LINES:
+    if max(map(text.count, "\r\n")) > MOST_LINES:
         raise Wrong(f"more than {MOST_LINES:,} lines; split it by images")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     filled = (cells for cells in reader if any(cell.strip() for cell in cells))

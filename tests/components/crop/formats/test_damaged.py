@@ -395,6 +395,7 @@ CSV: dict[str, tuple[Callable[[Path], None], str, str]] = {
         "the column x1 is 1e+308, which is no place",
     ),
     "lines without end": (table(HEADER + "\n" * 1_000_001), "boxes.csv", "more than 1,000,000 lines"),
+    "lines of old Macs": (table(HEADER + "\r" * 1_000_001), "boxes.csv", "more than 1,000,000 lines"),
     "image not there": (table(f"{HEADER}a.png,d,1,2,9,9\nz.png,d,1,2,9,9\n"), "boxes.csv:3", "'z.png' is not among"),
     "image not clear": (table(f"{HEADER}same.png,dent,1,2,9,9\n"), "boxes.csv:2", "may be any of one/same.png, two/"),
     "not UTF-8": (table(HEADER.encode() + b"a.png,d\xe9nt,1,2,9,9\n"), "boxes.csv", "not UTF-8 (byte 31)"),
