@@ -180,10 +180,10 @@ def _run_executor_input(name: str, step: Step, text: str) -> None:
 
 def _parameter_problem(kind: type, value: Any) -> str:
     """What is wrong with a parameter's value, empty where nothing is."""
+    if isinstance(value, str) and holds_credentials(value):
+        return CREDENTIALS
     if isinstance(value, bool) != (kind is bool) or not isinstance(value, (str, int, float)):
         return f"{shown(value)} is no {kind.__name__}"
-    if kind is str and holds_credentials(str(value)):
-        return CREDENTIALS
     try:
         kind(value)
         str(value).encode()  # half a surrogate pair is a ValueError
