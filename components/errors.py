@@ -11,12 +11,20 @@ ours and ends in a traceback (status 1); an interrupt ends with 130, SIGTERM wit
 direct use and for the command line. KFP knows two ends only: 0, and failed.
 
 A message says what was wrong, where, and what to do about it; it never contains a credential: of a URL, the user's
-name, the password and the values that sign or open it are left out of whatever is raised.
+name, the password and the values that sign or open it are left out of whatever is raised. Whatever it repeats, it can
+be printed: its lines are those of `components.printable`, and of many problems the first are told.
 """
 
 from __future__ import annotations
 
 import re
+
+from components import printable
+
+#: Problems that one message tells.
+MOST_PROBLEMS = 20
+#: Characters of a problem that are looked through for what must not be repeated, which is more than are printed.
+_LOOKED_THROUGH = 100_000
 
 #: What a URL may carry that must not be repeated, with what stays of it. A password may hold anything, and ends at the
 #: last ``@``; a name alone is SSH's way to say who asks, and elsewhere most often a token. Each part has a longest
@@ -25,7 +33,10 @@ _SECRETS = (
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/@:]{0,200}:[^\s]{0,2000}@"), r"\1…@"),
     (re.compile(r"(?i)\b((?!(?:[a-z0-9]{1,10}\+)?ssh:)[a-z][a-z0-9+.-]{0,30}://)[^\s/@]{1,500}@"), r"\1…@"),
     (
-        re.compile(r"(?i)([?&][\w-]{0,40}(?:token|secret|password|signature|credential|key)[\w-]{0,40}=)[^\s&'\"]+"),
+        re.compile(
+            r"(?i)([?&#;](?:[\w-]{0,40}(?:token|secret|password|signature|credential|key)[\w-]{0,40}"
+            r"|(?:[\w-]{0,40}[_-])?(?:sig|sas|code|auth|pwd|pass))=)[^\s&'\"]+"
+        ),
         r"\1…",
     ),
 )
@@ -51,13 +62,16 @@ class UserError(Exception):
     def __init__(self, *problems: str) -> None:
         if not problems:
             raise ValueError("a UserError needs at least one problem")
-        self.problems: tuple[str, ...] = tuple(map(without_credentials, problems))
+        self.problems: tuple[str, ...] = tuple(map(_told, problems))
         super().__init__(*self.problems)
 
     def __str__(self) -> str:
         if len(self.problems) == 1:
             return self.problems[0]
-        return f"{len(self.problems)} problems:\n" + "\n".join(f"  - {p}" for p in self.problems)
+        told = [f"  - {p}" for p in self.problems[:MOST_PROBLEMS]]
+        if left := len(self.problems) - len(told):
+            told.append(f"  and {left:,} more")
+        return f"{len(self.problems):,} problems:\n" + "\n".join(told)
 
 
 class SettingsError(UserError):
@@ -70,4 +84,9 @@ class Unavailable(Exception):
     status = 75
 
     def __init__(self, problem: str) -> None:
-        super().__init__(without_credentials(problem))
+        super().__init__(_told(problem))
+
+
+def _told(problem: str) -> str:
+    """A problem as it is printed. What must not be repeated goes first: a part of it might no longer be known."""
+    return printable.lines(without_credentials(problem[:_LOOKED_THROUGH]))

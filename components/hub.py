@@ -19,6 +19,7 @@ from urllib.parse import quote
 import certifi
 import urllib3
 
+from components.credentials import checked
 from components.documents import parse_json
 from components.errors import Unavailable, UserError
 from components.progress import log
@@ -156,8 +157,8 @@ def fetch(repository: Repository, patterns: Sequence[str], spare: Path) -> Path:
         raise _refused(repository, error.response.status_code, error.response.headers) from None
     except errors.LocalEntryNotFoundError:
         raise _not_cached(repository) if is_offline() else _silent(repository) from None
-    except httpx.HTTPError as error:
-        raise _silent(repository) from error
+    except httpx.HTTPError:
+        raise _silent(repository) from None
     except OSError as error:
         raise UserError(
             f"{repository}: cannot be kept in {_cache()} ({error}); free some space, or set HF_HOME to another folder"
@@ -186,8 +187,9 @@ def _answered(repository: Repository, method: str, path: str) -> bytes:
     with urllib3.PoolManager(timeout=_TIMEOUT, retries=retries, ca_certs=bundle) as pool:
         try:
             response = pool.request(method, f"{_endpoint()}/{path}", headers=headers)
-        except urllib3.exceptions.HTTPError as error:
-            raise _silent(repository) from error
+        except urllib3.exceptions.HTTPError:
+            # Not from it: its words repeat the whole address.
+            raise _silent(repository) from None
     if response.status >= 400:
         raise _refused(repository, response.status, response.headers)
     return response.data
@@ -255,10 +257,11 @@ def _writable(folder: Path) -> bool:
 
 def _token() -> str:
     """The user's token, "" where there is none. It is sent to the hub and never printed."""
-    if named := os.environ.get("HF_TOKEN", "").strip():
+    if named := checked(os.environ.get("HF_TOKEN", ""), "HF_TOKEN"):
         return named
     file = Path(os.environ.get("HF_TOKEN_PATH") or _home() / "token").expanduser()
     try:
-        return file.read_text(encoding="utf-8").strip()
+        # What is no UTF-8 is no token either, and is refused as one.
+        return checked(file.read_text(encoding="utf-8", errors="replace"), str(file))
     except OSError:
         return ""

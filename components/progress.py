@@ -1,7 +1,8 @@
 """Progress as plain lines, readable in a terminal and in a pod's log alike.
 
 No carriage returns and no colours: a log collector keeps every line, and a line says everything
-that a bar would (how far, how fast, how long still). Not covered: log levels and log files.
+that a bar would (how far, how fast, how long still). What others named (classes, files) cannot begin a line of its own
+either. Not covered: log levels and log files.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from components import printable
+
 
 def log(message: str) -> None:
-    """Print one line with the time of day, at once."""
-    print(f"{time.strftime('%H:%M:%S')}  {message}", flush=True)
+    """Print one line with the time of day, at once; as `components.printable.lines`, further ones are indented."""
+    print(f"{time.strftime('%H:%M:%S')}  {printable.lines(message)}", flush=True)
 
 
 def duration(seconds: float) -> str:

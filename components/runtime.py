@@ -38,9 +38,10 @@ from typing import Annotated, Any
 
 from components.disk import refusal
 from components.documents import parse_yaml, shown
-from components.errors import SettingsError, Unavailable, UserError, holds_credentials
+from components.errors import SettingsError, Unavailable, UserError, holds_credentials, without_credentials
 from components.executor_input import ExecutorInput, local_path
-from components.settings import CREDENTIALS, Settings, decode
+from components.printable import one_line
+from components.settings import CREDENTIALS, DEEPEST, Settings, decode
 from components.shortage import shortage
 
 InputPath = Annotated[Path, "input"]
@@ -48,6 +49,8 @@ OutputPath = Annotated[Path, "output"]
 
 #: A file of settings has a few kilobytes; what is larger is another file, or a device without end.
 _LARGEST_SETTINGS = 256 << 10
+#: Characters of an assignment that a message repeats.
+_LONGEST_ASSIGNMENT = 200
 
 
 @dataclass(frozen=True)
@@ -180,12 +183,13 @@ def _run_executor_input(name: str, step: Step, text: str) -> None:
 
 def _parameter_problem(kind: type, value: Any) -> str:
     """What is wrong with a parameter's value, empty where nothing is."""
+    if isinstance(value, str) and holds_credentials(value):
+        return CREDENTIALS
     if isinstance(value, bool) != (kind is bool) or not isinstance(value, (str, int, float)):
         return f"{shown(value)} is no {kind.__name__}"
-    if kind is str and holds_credentials(str(value)):
-        return CREDENTIALS
     try:
         kind(value)
+        str(value).encode()  # half a surrogate pair is a ValueError
     except (ValueError, OverflowError):
         return f"{shown(value)} is no {kind.__name__}"
     return ""
@@ -304,26 +308,30 @@ def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
     """`data` with each ``a.b=value`` applied; values are read as YAML, so ``[1, 2]`` is a list.
 
     Raises:
-        SettingsError: for each assignment without ``=``, with bad YAML, or below a plain value.
+        SettingsError: for each assignment without ``=``, with bad YAML, below a plain value, or too far below.
     """
     result: dict[str, Any] = copy.deepcopy(dict(data))
     problems = []
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         path = key.strip().split(".")
+        said = f"--set {one_line(without_credentials(assignment), _LONGEST_ASSIGNMENT)}"
         if not separator or not all(path):
-            problems.append(f"--set {assignment}: write it as key=value, for example train.max_train_steps=200")
+            problems.append(f"{said}: write it as key=value, for example train.max_train_steps=200")
+            continue
+        if len(path) > DEEPEST:
+            problems.append(f"{said}: {len(path):,} keys one below the other; there are three at most")
             continue
         try:
             value = parse_yaml(text) if text.strip() else ""
         except ValueError:
-            problems.append(f"--set {assignment}: {text!r} is not a YAML value; quote it")
+            problems.append(f"{said}: {shown(without_credentials(text))} is not a YAML value; quote it")
             continue
         target = result
         for part in path[:-1]:
             below = target.setdefault(part, {})
             if not isinstance(below, dict):
-                problems.append(f"--set {assignment}: {part} is a plain value and has nothing below it")
+                problems.append(f"{said}: {part} is a plain value and has nothing below it")
                 break
             target = below
         else:

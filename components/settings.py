@@ -15,13 +15,20 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.documents import shown
-from components.errors import SettingsError, holds_credentials
+from components.errors import MOST_PROBLEMS, SettingsError, holds_credentials, without_credentials
+from components.printable import one_line
 
 #: What is wrong with a value that holds a secret, and what to do; the value itself is not repeated.
 CREDENTIALS = (
     "holds a user name, a password or a token, and is recorded in what is made; take it out, and give it in the "
     "environment (STORE_*, HF_TOKEN) or to git (a credential helper, an SSH key)"
 )
+#: Type of the mistakes whose value is not repeated, since it may hold a secret.
+UNSHOWN = "unshown"
+#: Levels of settings, which are three at most.
+DEEPEST = 20
+#: Characters of a key that a message repeats.
+_LONGEST_KEY = 200
 
 
 class Settings(BaseModel):
@@ -41,47 +48,76 @@ def decode(model: type[S], data: Mapping[str, Any] | None, where: str) -> S:
     """`data` as a `model`; `where` (a file, a flag, a step's name) leads every message.
 
     Raises:
-        SettingsError: with one line for each unknown key, each wrong value and each that holds a credential.
+        SettingsError: with one line for each unknown key, each wrong value, each that holds a credential or is no text,
+            and for settings below settings without end.
     """
     if not isinstance(data, (Mapping, types.NoneType)):
         raise SettingsError(f"{where or 'settings'}: {shown(data)} is no mapping; settings are `key: value` lines")
-    secret = [f"{key}: {CREDENTIALS}" for key, text in _texts(data or {}, where) if holds_credentials(text)]
-    if secret:
-        raise SettingsError(*secret)
+    texts = list(_texts(data or {}, where))
+    if wrong := [f"{_cut(key)}: {CREDENTIALS}" for key, text in texts if holds_credentials(text)]:
+        raise SettingsError(*wrong)
+    if wrong := [f"{_cut(key)}: {shown(text)} is no valid text; correct it" for key, text in texts if not _valid(text)]:
+        raise SettingsError(*wrong)
     try:
         return model.model_validate(dict(data or {}))
     except ValidationError as error:
         raise SettingsError(*problems(model, error, where)) from None
 
 
-def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Every text below `value`, with the key that it stands under."""
+def _texts(value: Any, key: str, depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Every text below `value`, keys included, with the key that it stands under.
+
+    Raises:
+        SettingsError: beyond `DEEPEST` levels.
+    """
+    if depth > DEEPEST:
+        raise SettingsError(f"{_cut(key)}: settings below settings, {DEEPEST} levels deep; there are three at most")
     if isinstance(value, str):
         yield key, value
     elif isinstance(value, Mapping):
         for name, below in value.items():
-            yield from _texts(below, f"{key}.{name}" if key else str(name))
+            under = f"{key}.{name}" if key else str(name)
+            yield under, str(name)
+            yield from _texts(below, under, depth + 1)
     elif isinstance(value, (list, tuple)):
         for below in value:
-            yield from _texts(below, key)
+            yield from _texts(below, key, depth + 1)
+
+
+def _valid(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _cut(key: str) -> str:
+    # Cut after what must not be repeated is gone: a part of it might no longer be known.
+    return one_line(without_credentials(key), _LONGEST_KEY)
 
 
 def problems(model: type[BaseModel], error: ValidationError, where: str) -> list[str]:
     """One line a mistake: the key, what is wrong with it and what would be right."""
-    lines = []
-    for mistake in error.errors():
+    lines: list[str] = []
+    for mistake in error.errors(include_url=False):
         path = [str(part) for part in mistake["loc"]]
-        key = ".".join([where, *path]) if where else ".".join(path)
+        key = _cut(".".join([where, *path]) if where else ".".join(path))
         if mistake["type"] == "extra_forbidden":
+            if len(lines) >= MOST_PROBLEMS:
+                # Counted and not told.
+                lines.append(f"{key}: unknown setting")
+                continue
             known = _known_keys(model, mistake["loc"][:-1])
-            close = difflib.get_close_matches(path[-1], known, n=1)
+            close = difflib.get_close_matches(path[-1][:_LONGEST_KEY], known, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             lines.append(f"{key}: unknown setting; {hint}known here: {', '.join(known)}")
         elif mistake["type"] == "missing":
             lines.append(f"{key}: missing; give it a value")
         else:
             text = mistake["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-            given = "" if isinstance(mistake["input"], (dict, BaseModel)) else f" (given: {shown(mistake['input'])})"
+            untold = mistake["type"] == UNSHOWN or isinstance(mistake["input"], (dict, BaseModel))
+            given = "" if untold else f" (given: {shown(mistake['input'])})"
             lines.append(f"{key or 'settings'}: {text[0].lower() + text[1:]}{given}")
     return lines
 

@@ -5,10 +5,12 @@ Read from a YAML file and overridden by ``key=value`` pairs; every mistake is re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from components.convert.config import ConvertConfig
 from components.crop.config import CropConfig
@@ -16,7 +18,7 @@ from components.errors import UserError
 from components.evaluate.config import EvaluateConfig
 from components.runtime import override, read_yaml
 from components.select_best.config import SelectBestConfig
-from components.settings import Settings, decode
+from components.settings import UNSHOWN, Settings, decode
 from components.snapshot.config import SnapshotConfig
 from components.train.config import TrainConfig
 
@@ -65,6 +67,28 @@ class PipelineConfig(Settings):
         default_factory=SelectBestConfig, description="Settings of the select_best step."
     )
     convert: ConvertConfig = Field(default_factory=ConvertConfig, description="Settings of the convert step.")
+
+    @field_validator("dataset", "base_model", "store")
+    @classmethod
+    def _place_has_no_query(cls, place: str | None, info: ValidationInfo) -> str | None:
+        # What follows in a URL may open it, as a signature does, under names that nobody can list.
+        if not place or "://" not in place or not re.search("[?#]", place):
+            return place
+        # DVC's form has a query, with names that are known.
+        from components.versions import dvc_location
+
+        if info.field_name == "dataset" and dvc_location.is_dvc(place):
+            try:
+                dvc_location.parse(place)
+            except UserError as error:
+                raise PydanticCustomError(UNSHOWN, "{said}", {"said": str(error).removeprefix("dataset: ")}) from None
+        else:
+            raise PydanticCustomError(
+                UNSHOWN,
+                "a URL that goes on after ? or #, which may be a signature, and is recorded in what is made; give the "
+                "place alone, and what opens it in the environment (STORE_*, HF_TOKEN)",
+            )
+        return place
 
     def known_here_only(self) -> dict[str, str | None]:
         """The settings that name a place of this machine, which no cluster reaches, or none; with what they name."""

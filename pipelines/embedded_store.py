@@ -250,7 +250,9 @@ class EmbeddedStore:
     def _excerpt(self, first: int = 3, last: int = 15) -> str:
         """The log's ends: a refused flag is told in the first line, before pages of help."""
         lines = self.log.read_text(errors="replace").splitlines()
-        return "\n".join([*lines[:first], "…", *lines[-last:]] if len(lines) > first + last else lines)
+        return "\n".join(
+            f"  {line}" for line in ([*lines[:first], "…", *lines[-last:]] if len(lines) > first + last else lines)
+        )
 
     def _port_was_taken(self) -> bool:
         text = self.log.read_text(errors="replace")

@@ -115,7 +115,7 @@ def prediction_of(file: Path, family: Family, metadata: Mapping[str, str], place
     raise UserError(
         f"{place}: {family}, which predicts either noise (those trained at 512 px) or v (768 px); say which in "
         f"{settings.name} beside it, as other programs read it:\n"
-        "model: {params: {parameterization: v}}  (or eps)"
+        "  model: {params: {parameterization: v}}  (or eps)"
     )
 
 

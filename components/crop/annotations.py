@@ -10,15 +10,23 @@ from typing import Protocol
 
 import numpy as np
 
+from components import printable
 from components.crop.window import Box
+
+#: Characters of a file's path that a problem repeats: enough of it to leave room for what is wrong.
+_LONGEST_PATH = 400
 
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """Something in the data that cannot be used, and what to do about it."""
+    """Something in the data that cannot be used, and what to do about it: one line, whatever the data say."""
 
     path: str  #: file relative to the data set, with ``:line`` or ``:key`` where there is one
     what: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", printable.one_line(self.path, _LONGEST_PATH))
+        object.__setattr__(self, "what", printable.one_line(self.what))
 
     def __str__(self) -> str:
         return f"{self.path}: {self.what}"

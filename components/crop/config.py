@@ -8,6 +8,8 @@ from typing import Literal, cast
 
 from pydantic import Field, field_validator, model_validator
 
+from components.crop.class_names import class_problem
+from components.documents import shown
 from components.settings import Settings
 
 FormatName = Literal["auto", "coco", "csv", "deeppcb", "labelme", "masks", "mvtec", "voc", "yolo"]
@@ -111,6 +113,13 @@ class CropConfig(Settings):
             raise ValueError(f"not a regular expression ({error})") from None
         return expression
 
+    @field_validator("classes")
+    @classmethod
+    def _classes_are_names(cls, given: list[str] | None) -> list[str] | None:
+        for name in given or ():
+            _check_name(name)
+        return given
+
     @field_validator("prompt")
     @classmethod
     def _prompt_is_template(cls, given: str | list[str]) -> str | list[str]:
@@ -128,6 +137,7 @@ class CropConfig(Settings):
     @classmethod
     def _prompts_are_templates(cls, given: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
         for defect, templates in given.items():
+            _check_name(defect)
             try:
                 _checked(templates)
             except ValueError as error:
@@ -160,6 +170,11 @@ class CropConfig(Settings):
 
     def _filling(self, name: str) -> str:
         return cast(str, getattr(self, name)).strip()
+
+
+def _check_name(name: str) -> None:
+    if problem := class_problem(name):
+        raise ValueError(f"the class {shown(name)} {problem}; no annotation has such a one")
 
 
 def _listed(given: str | list[str]) -> list[str]:

@@ -5,6 +5,7 @@ Its address is a secret, since who knows it may write: it comes from the environ
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable
 
 from pydantic import ConfigDict, Field
 
+from components.credentials import checked
 from components.errors import Unavailable, UserError
 from components.progress import log
 from components.settings import Settings
@@ -49,14 +51,25 @@ def notify(status: Ended, run_id: str, run_name: str, page: str, only_failures: 
     if good and only_failures:
         log("the run succeeded; nobody is told")
         return
-    url = os.environ.get(URL, "")
-    host = urllib.parse.urlsplit(url).hostname
-    if not url.startswith(("http://", "https://")) or host is None:
+    url = checked(os.environ.get(URL, ""), URL)
+    host = _host_of(url)
+    if not url.startswith(("http://", "https://")) or not host:
         raise UserError(f"{URL}: holds no http:// or https:// address; put it into the secret that the profile names")
     how = "succeeded" if good else f"did not succeed (KFP says {status.state or 'nothing'})"
     link = f": {page.rstrip('/')}/#/runs/details/{run_id}" if page else f" ({run_id})"
     post(url, host, {"text": f"{run_name} {how}{link}"})
     log(f"told {host}")
+
+
+def _host_of(url: str) -> str:
+    """The host in an address, empty where there is none that can be asked."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host = parts.hostname or ""
+        host.encode("idna")
+        return host if parts.port != 0 else ""
+    except ValueError:
+        return ""
 
 
 def post(url: str, host: str, message: dict[str, str], sleep: Callable[[float], None] = time.sleep) -> None:
@@ -75,6 +88,11 @@ def post(url: str, host: str, message: dict[str, str], sleep: Callable[[float], 
             why = f"status {error.code}"
             if error.code < 500 and error.code != 429:
                 raise UserError(f"{host} refuses the notification ({why}); look at the address in {URL}") from None
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
+            # Not in the exception's words, which may repeat the address.
             why = type(getattr(error, "reason", error)).__name__
+        except ValueError:
+            raise UserError(
+                f"{URL}: holds an address that cannot be asked; put it in anew, as it was given out"
+            ) from None
     raise Unavailable(f"{host} does not take the notification ({why}, {_TRIES} tries)")

@@ -9,6 +9,7 @@ the role of the pod or machine. Nothing here prints, or keeps in a message, any 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +21,18 @@ import urllib3
 from minio import Minio
 from minio.credentials import AWSConfigProvider, Credentials, IamAwsProvider, Provider, StaticProvider
 
+from components.credentials import checked
 from components.errors import UserError
 
 _ENDPOINTS = ("STORE_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _REGIONS = ("STORE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
 _BUNDLES = ("STORE_CA_BUNDLE", "AWS_CA_BUNDLE")
 _DEFAULT_ENDPOINTS = {"s3": "https://s3.amazonaws.com", "gs": "https://storage.googleapis.com"}
+
+#: What the client takes for a region's name.
+_REGION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
+#: The parts of a host's name: letters of any script, digits, hyphens and, as Docker has them, underscores.
+_LABEL = re.compile(r"[\w-]{1,63}")
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
@@ -47,11 +54,14 @@ class Access:
         """Read the variables. No network.
 
         Raises:
-            UserError: for an endpoint that is no URL, half a pair of keys, a bundle that is not there.
+            UserError: for an endpoint that is no URL, a region that is none, half a pair of keys, keys that cannot be
+                sent, a bundle that is not there.
         """
         endpoint, endpoint_from = _endpoint(scheme, environ)
         provider, credentials_from = _provider(environ)
-        region = _first(environ, _REGIONS)[0]
+        region, region_from = _first(environ, _REGIONS)
+        if region is not None and not _REGION.fullmatch(region):
+            raise UserError(f"{region_from}: {region!r} is no region's name; write one such as us-east-1, or unset it")
         if region is None and endpoint != _DEFAULT_ENDPOINTS["s3"]:
             # Elsewhere than at AWS the region hardly ever matters, and asking for it needs one more right.
             region = "us-east-1"
@@ -87,18 +97,24 @@ class _Ambient(Provider):
 
     def retrieve(self) -> Credentials:
         if self._chosen is not None:
-            return self._chosen.retrieve()
+            return _sendable(self._chosen.retrieve())
         for provider in self._known:
             try:
                 credentials = provider.retrieve()
             except (ValueError, OSError, urllib3.exceptions.HTTPError):
                 continue
             self._chosen = provider
-            return credentials
+            return _sendable(credentials)
         raise UserError(
             "no credentials for the object store: set STORE_ACCESS_KEY_ID and STORE_SECRET_ACCESS_KEY "
             "(or their AWS_ namesakes), or give this machine or pod a role"
         )
+
+
+def _sendable(credentials: Credentials) -> Credentials:
+    for secret in (credentials.access_key, credentials.secret_key, credentials.session_token):
+        checked(secret or "", "the credentials in the user's AWS file, or of this machine's or pod's role")
+    return credentials
 
 
 def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> tuple[str | None, str]:
@@ -117,7 +133,7 @@ def _endpoint(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
         return _DEFAULT_ENDPOINTS[scheme], name
     try:
         url = urlsplit(value)
-        well_formed = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        well_formed = url.scheme in ("http", "https") and _is_host(url.hostname or "") and url.port != 0
     except ValueError:
         url, well_formed = urlsplit(""), False
     if "@" in value:
@@ -126,18 +142,32 @@ def _endpoint(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
             f"{name}: holds a user name or password; give the address alone and set STORE_ACCESS_KEY_ID "
             "and STORE_SECRET_ACCESS_KEY"
         )
-    if not well_formed or url.path.strip("/") or url.query or url.fragment:
+    if not well_formed:
         raise UserError(f"{name}: {value!r} is not the address of a store; write http(s)://host:port")
+    if url.path.strip("/") or url.query or url.fragment:
+        # The value is not repeated: what follows the host may open it.
+        raise UserError(f"{name}: goes on after the host and port; write http(s)://host:port alone")
     return f"{url.scheme}://{url.netloc}", name
+
+
+def _is_host(name: str) -> bool:
+    """Whether `name` can be looked up: an IPv6 address, or parts between dots, each of which IDNA can write."""
+    if ":" in name:
+        return True
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return all(_LABEL.fullmatch(part) for part in name.removesuffix(".").split("."))
 
 
 def _provider(environ: Mapping[str, str]) -> tuple[Provider, str]:
     for prefix in ("STORE", "AWS"):
         names = (f"{prefix}_ACCESS_KEY_ID", f"{prefix}_SECRET_ACCESS_KEY")
-        key, secret = (environ.get(name, "").strip() for name in names)
+        key, secret = (checked(environ.get(name, ""), name) for name in names)
         if key and secret:
-            token = environ.get(f"{prefix}_SESSION_TOKEN", "").strip() or None
-            return StaticProvider(key, secret, token), " and ".join(names)
+            token = f"{prefix}_SESSION_TOKEN"
+            return StaticProvider(key, secret, checked(environ.get(token, ""), token) or None), " and ".join(names)
         if key or secret:
             missing, given = names if secret else names[::-1]
             raise UserError(f"{missing}: not set while {given} is; set both or neither")

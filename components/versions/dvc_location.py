@@ -48,7 +48,8 @@ def parse(location: str) -> DvcLocation:
             recorded in what is made of the data.
     """
     url, _, query = location.removeprefix(_PREFIX).partition("?")
-    shown = location.partition("?")[0] if "@" not in url else f"{_PREFIX}…"
+    # Not repeated: what stands before the host, and what follows the path.
+    shown = re.split("[?#]", location)[0] if "@" not in url else f"{_PREFIX}…"
     try:
         parts = urlsplit(url)
         user, password = parts.username, parts.password
@@ -61,6 +62,8 @@ def parse(location: str) -> DvcLocation:
             "dataset: the repository's URL holds a user name or password; take it out and let git know it (a "
             "credential helper, or an SSH key)"
         )
+    if parts.fragment and parts.scheme != "file":
+        raise UserError(f"dataset: {shown}: goes on after #, which means nothing to git; {_EXAMPLE}")
     given: dict[str, str] = {}
     for item in filter(None, query.split("&")):
         key, _, value = item.partition("=")

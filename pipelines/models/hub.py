@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.credentials import checked
 from components.errors import Unavailable, UserError
 from components.progress import log, size
 
@@ -29,13 +30,13 @@ def token(file: Path | None, environ: Mapping[str, str] = os.environ) -> str:
     """
     if file is not None:
         try:
-            found = file.read_text(encoding="utf-8").strip()
+            found = checked(file.read_text(encoding="utf-8"), f"--token-file {file}")
         except (OSError, ValueError) as error:
             raise UserError(f"--token-file {file}: cannot be read ({type(error).__name__})") from None
         if not found:
             raise UserError(f"--token-file {file}: is empty; put a token with the right to write into it ({_TOKENS})")
         return found
-    if found := environ.get("HF_TOKEN", "").strip():
+    if found := checked(environ.get("HF_TOKEN", ""), "HF_TOKEN"):
         return found
     raise UserError(f"HF_TOKEN: not set; make a token with the right to write at {_TOKENS}, or give --token-file")
 

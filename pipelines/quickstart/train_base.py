@@ -58,7 +58,7 @@ def train_base(work: Path, out: Path, plan: Plan, evaluate_on: list[Path]) -> No
     decoder_seconds = refine_decoder(vae, pictures, work, plan.decoder_steps, plan.vae_batch, plan.seed)
     vae.register_to_config(scaling_factor=scaling)
     errors = describe_errors(vae, pictures, evaluate_on)
-    log("\n".join(["reconstruction | wrong side | PSNR | fine texture", *errors]))
+    log("\n  ".join(["reconstruction | wrong side | PSNR | fine texture", *errors]))
     training = Training(f"{COMMAND} {plan.options()}", plan, vae_seconds, decoder_seconds, seconds, errors)
     export_base(out, vae, unet, text_encoder, tokenizer, training)
     log(f"wrote {out}")

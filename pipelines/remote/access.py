@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from components.credentials import checked
 from components.errors import UserError
 
 #: Where kfp's client keeps what it remembers.
@@ -104,17 +106,26 @@ def from_flags(given: argparse.Namespace, environ: Mapping[str, str] = os.enviro
         )
     elif not scheme_given:
         host = f"{'http' if _LOOPBACK.match(host) else 'https'}://{host}"
-    elif not host.startswith(("http://", "https://")):
-        problems.append(f"--host {host}: is no http:// or https:// address")
+    if host and not _is_address(host):
+        # The value is not repeated whole: what follows a question mark may be a token.
+        problems.append(f"--host {re.split('[?#]', host)[0]}: is no http:// or https:// address of an API")
     token_file = given.token_file or _path(environ.get("KF_PIPELINES_SA_TOKEN_PATH"))
     token = given.token or environ.get("KFP_EXISTING_TOKEN")
+    token_from = "--token" if given.token else "KFP_EXISTING_TOKEN"
     if given.token and given.token_file:
         problems.append("--token and --token-file: give one of them")
     if given.token_file:
         token = None
     elif token:
         token_file = None
-    cookie = given.cookie or environ.get("KFP_COOKIE") or kept.get("client_authentication_cookie")
+    cookie = given.cookie or environ.get("KFP_COOKIE") or _text(kept, "client_authentication_cookie")
+    cookie_from = "--cookie" if given.cookie else "KFP_COOKIE" if environ.get("KFP_COOKIE") else str(CONTEXT)
+    name, value = (_text(kept, f"client_authentication_header_{part}") for part in ("name", "value"))
+    try:
+        token, name = checked(token or "", token_from), checked(name, str(CONTEXT))
+        cookie, value = checked(cookie, cookie_from, blanks=True), checked(value, str(CONTEXT), blanks=True)
+    except UserError as error:
+        problems += error.problems
     if cookie and "=" not in cookie:
         problems.append("--cookie: write NAME=VALUE, as the browser's developer tools show it")
     ca_file = given.ca_file or _path(environ.get("KFP_CA_BUNDLE"))
@@ -123,15 +134,14 @@ def from_flags(given: argparse.Namespace, environ: Mapping[str, str] = os.enviro
             problems.append(f"{flag} {path}: no such file")
     if problems:
         raise UserError(*problems)
-    name, value = kept.get("client_authentication_header_name"), kept.get("client_authentication_header_value")
     return Access(
         host=host.rstrip("/") if host else None,
         scheme_taken=bool(host) and not scheme_given,
         ui=environ.get("KF_PIPELINES_UI_ENDPOINT", "").rstrip("/") or None,
         namespace=given.namespace or environ.get("KFP_NAMESPACE") or kept.get("namespace") or None,
-        token=token,
+        token=token or None,
         token_file=token_file,
-        cookie=cookie,
+        cookie=cookie or None,
         headers=((name, value),) if name and value else (),
         ca_file=ca_file,
         forward=forward,
@@ -140,8 +150,25 @@ def from_flags(given: argparse.Namespace, environ: Mapping[str, str] = os.enviro
     )
 
 
+def _is_address(host: str) -> bool:
+    """Whether requests can be sent to what `host` names."""
+    try:
+        url = urlsplit(host)
+        (url.hostname or "").encode("idna")
+        sound = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
+    return sound and not (url.query or url.fragment or re.search(r"\s", host))
+
+
 def _path(value: str | None) -> Path | None:
     return Path(value) if value else None
+
+
+def _text(kept: Mapping[str, Any], key: str) -> str:
+    """What kfp's config says under `key`; empty where that is nothing, or no text."""
+    value = kept.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def _kept() -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import kfp_server_api
 import urllib3
 
+from components.credentials import checked
 from components.errors import Unavailable, UserError
 from components.progress import duration, log
 from pipelines.remote.access import Access
@@ -156,7 +157,11 @@ class _Client(kfp_server_api.ApiClient):
             path = access.token_file
 
             def read(into: Any) -> None:
-                into.api_key["authorization"] = path.read_text(encoding="utf-8").strip()
+                try:
+                    text = path.read_text(encoding="utf-8", errors="replace")
+                except OSError as error:
+                    raise UserError(f"{path}: the token cannot be read ({error.strerror})") from None
+                into.api_key["authorization"] = checked(text, str(path))
 
             settings.refresh_api_key_hook = read
         super().__init__(settings, cookie=access.cookie)

@@ -65,6 +65,53 @@ def test_a_store_that_is_no_s3_uri_is_refused(store: str) -> None:
         load("quickstart", [f"store={store}"])
 
 
+@pytest.mark.parametrize("parts", [21, 2000, 50_000])
+def test_an_assignment_far_below_is_refused(parts: int) -> None:
+    with pytest.raises(UserError, match=r"^--set a\.a\..*: [0-9,]+ keys one below the other; there are three at most$"):
+        load("quickstart", [".".join("a" * parts) + "=1"])
+
+
+def test_an_assignment_is_repeated_without_what_a_terminal_would_act_on() -> None:
+    with pytest.raises(UserError) as caught:
+        load("quickstart", ["\x1b[31m", "x" * 5000, "train.seed=\x1b[31m", "train=[\x9b", "a\nb=[", "y=" + "[" * 5000])
+    assert len(caught.value.problems) == 6
+    assert all(line.isprintable() and len(line) < 500 for line in str(caught.value).splitlines())
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        ("dataset", "https://account.example/container?sv=1&ss=b&opaque=canary"),
+        ("dataset", "s3://bucket/boards?versionId=canary"),
+        ("dataset", "s3://bucket/boards#canary"),
+        ("dataset", "dvc+https://host/team/boards.git?path=data&opaque=canary"),
+        ("dataset", "dvc+https://host/team/boards.git#canary?path=data"),
+        ("base_model", "s3://bucket/base?opaque=canary"),
+        ("base_model", "hf://owner/name@v1?opaque=canary"),
+        ("base_model", "dvc+https://host/team/boards.git?path=canary"),
+        ("store", "s3://bucket/prefix?opaque=canary"),
+    ],
+)
+def test_what_follows_a_place_is_refused_and_not_repeated(key: str, place: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load("quickstart", [f"{key}='{place}'"])
+    assert str(caught.value).startswith(f"{key}: ")
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        ("dataset", "dvc+https://host/team/boards.git?path=data&rev=v1"),
+        ("dataset", "/data/boards #2?"),
+        ("dataset", "s3://bucket/datasets/boards@20261124T191130Z-0123456789ab"),
+        ("base_model", "hf://owner/name@v1"),
+    ],
+)
+def test_places_that_end_otherwise_are_taken(key: str, place: str) -> None:
+    assert getattr(load("quickstart", [f"{key}='{place}'"]), key) == place
+
+
 def test_every_setting_is_documented() -> None:
     for name, info in PipelineConfig.model_fields.items():
         assert info.description, name

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from components.crop.annotations import Annotated, AnnotatedImage, Format, Found, Problem
 from components.crop.formats.locating import Images
-from components.crop.formats.reading import Wrong, head, parsed_number, read_text
+from components.crop.formats.reading import MOST_LINES, Wrong, class_name, head, noted, parsed_number, read_text
 from components.crop.formats.shapes import Instance, Size, annotated_image, box_instance
 from components.crop.images import displayed_size
 
@@ -135,7 +135,10 @@ def _collect(
     problems: list[Problem],
 ) -> None:
     """Add a table's lines to `rows` and `tables`, and what is wrong with them to `problems`."""
-    reader = csv.reader(io.StringIO(read_text(root / path), newline=""), delimiter=delimiter, skipinitialspace=True)
+    text = read_text(root / path)
+    if max(map(text.count, "\r\n")) > MOST_LINES:
+        raise Wrong(f"more than {MOST_LINES:,} lines; split it by images")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     filled = (cells for cells in reader if any(cell.strip() for cell in cells))
     try:
         next(filled, None)
@@ -149,7 +152,8 @@ def _collect(
                     rows[image].append(Row(place, cells[columns.defect], numbers, columns))
                 tables[image].add(path)
             except Wrong as error:
-                problems.append(Problem(place, str(error)))
+                if not noted(problems, Problem(place, str(error))):
+                    return
     except csv.Error as error:
         raise Wrong(f"line {reader.line_num}: no table that can be read ({error}); export it again") from None
 
@@ -158,4 +162,5 @@ def _instance(row: Row, size: Size) -> Instance:
     if not row.defect:
         raise Wrong("no class; name it, or leave all but the image empty for a good image")
     a, b, c, d = (parsed_number(text, f"the column {name}") for text, name in zip(row.numbers, row.columns.names))
-    return box_instance(row.defect, (a, b, a + c, b + d) if row.columns.sized else (a, b, c, d), size)
+    edges = (a, b, a + c, b + d) if row.columns.sized else (a, b, c, d)
+    return box_instance(class_name(row.defect), edges, size)

@@ -17,7 +17,7 @@ from typing import Any
 from components.crop.annotations import Annotated, AnnotatedImage, Format, Found, Problem
 from components.crop.formats.locating import Images
 from components.crop.formats.polygons import polygon_instance
-from components.crop.formats.reading import Wrong, head, number, other_size, read_json, shown
+from components.crop.formats.reading import Wrong, class_name, head, noted, number, other_size, read_json, shown
 from components.crop.formats.runs import counts_instance, expanded_counts
 from components.crop.formats.shapes import (
     Instance,
@@ -106,11 +106,12 @@ def _collect(path: str, data: Any, images: Images, entries: dict[str, Entries], 
                 elif key == "categories":
                     identity = _id(row, "id")
                     _add(categories, identity)
-                    categories[identity] = _name(row, "name")
+                    categories[identity] = class_name(_name(row, "name"))
                 else:
                     _add_annotation(place, row, located, categories, seen, entries)
             except Wrong as error:
-                problems.append(Problem(place, str(error)))
+                if not noted(problems, Problem(place, str(error))):
+                    return
 
 
 def _add_image(

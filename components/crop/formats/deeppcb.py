@@ -11,9 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from components.crop.annotations import Annotated, AnnotatedImage, Defect, Format, Found, Problem
+from components.crop.formats.reading import LARGEST_LINES, Wrong, noted, read_bytes
 from components.crop.images import displayed_size, is_image
 
 KINDS = {1: "open", 2: "short", 3: "mousebite", 4: "spur", 5: "copper", 6: "pin-hole"}
+
+#: More digits are of no place in an image.
+_WHOLE = re.compile(r"[+-]?\d{1,12}")
 
 
 class DeepPCB(Format):
@@ -44,25 +48,26 @@ group00041/00041_not/00041005.txt       its defects: x1 y1 x2 y2 kind, one a lin
         defects: list[Defect] = []
         problems: list[Problem] = []
         text = item.annotations[0]
-        for number, line in enumerate(_lines(root / text), start=1):
+        try:
+            lines = read_bytes(root / text, LARGEST_LINES).decode("utf-8-sig", errors="replace").splitlines()
+        except Wrong as error:
+            return AnnotatedImage(item.image, size, (), (Problem(text, str(error)),))
+        for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
                 defects.append(_defect(line, size))
             except ValueError as error:
-                problems.append(Problem(f"{text}:{number}", str(error)))
+                if not noted(problems, Problem(f"{text}:{number}", str(error))):
+                    break
         return AnnotatedImage(item.image, size, tuple(defects), tuple(problems))
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-
-
 def _defect(line: str, size: tuple[int, int]) -> Defect:
-    try:
-        x0, y0, x1, y1, kind = (int(part) for part in re.split(r"[,\s]+", line.strip()))
-    except ValueError:
-        raise ValueError(f"{line.strip()[:60]!r} is not `x1 y1 x2 y2 kind`, five whole numbers") from None
+    parts = re.split(r"[,\s]+", line.strip())
+    if len(parts) != 5 or not all(map(_WHOLE.fullmatch, parts)):
+        raise ValueError(f"{line.strip()[:60]!r} is not `x1 y1 x2 y2 kind`, five whole numbers")
+    x0, y0, x1, y1, kind = map(int, parts)
     if kind not in KINDS:
         known = ", ".join(f"{number} {name}" for number, name in KINDS.items())
         raise ValueError(f"kind {kind} is unknown; known: {known}")

@@ -22,7 +22,17 @@ from PIL import Image
 from components.crop.annotations import Annotated, AnnotatedImage, Format, Found, Problem
 from components.crop.formats.locating import Images
 from components.crop.formats.polygons import polygon_instance
-from components.crop.formats.reading import Wrong, head, number, other_size, read_json, shown
+from components.crop.formats.reading import (
+    MOST_VALUES_OF_AN_IMAGE,
+    Wrong,
+    class_name,
+    head,
+    noted,
+    number,
+    other_size,
+    read_json,
+    shown,
+)
 from components.crop.formats.shapes import (
     Instance,
     Size,
@@ -72,7 +82,7 @@ a.jpg + a.json                          LabelMe: an image, and the shapes drawn 
         size = displayed_size(root / item.image)
         path = item.annotations[0]
         try:
-            shapes = _shapes(read_json(root / path), item.image, size)
+            shapes = _shapes(read_json(root / path, MOST_VALUES_OF_AN_IMAGE), item.image, size)
         except Wrong as error:
             return AnnotatedImage(item.image, size, (), (Problem(path, str(error)),))
         grouped: dict[object, list[Instance]] = defaultdict(list)
@@ -82,13 +92,14 @@ a.jpg + a.json                          LabelMe: an image, and the shapes drawn 
                 instance, group = _instance(shape, size), shape.get("group_id")
                 grouped[i if group is None else (instance.defect, str(group))].append(instance)
             except Wrong as error:
-                problems.append(Problem(f"{path}:shapes[{i}]", str(error)))
+                if not noted(problems, Problem(f"{path}:shapes[{i}]", str(error))):
+                    break
         instances = [united(group, size) for group in grouped.values()]
         return AnnotatedImage(item.image, size, defects_of(instances, size), tuple(problems))
 
 
 def _named_image(root: Path, path: str, images: Images) -> str:
-    data = read_json(root / path)
+    data = read_json(root / path, MOST_VALUES_OF_AN_IMAGE)
     named = data.get("imagePath") if isinstance(data, dict) else None
     if not isinstance(named, str) or not named.strip():
         raise Wrong(f"imagePath is {shown(named)}, which names no image; give it the image's path")
@@ -110,7 +121,7 @@ def _instance(shape: Any, size: Size) -> Instance:
     name, kind = shape.get("label"), shape.get("shape_type") or "polygon"
     if not isinstance(name, str) or not name.strip():
         raise Wrong(f"label is {shown(name)}; name the class")
-    name = name.strip()
+    name = class_name(name)
     points = _points(shape.get("points"))
     if kind == "polygon":
         return polygon_instance(name, [[value for point in points for value in point]], size)

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from components.crop.annotations import Annotated, AnnotatedImage, Defect, Format, Found, Problem
+from components.crop.formats.reading import Wrong, class_name
 from components.crop.images import Unreadable, displayed_size, is_image, read_mask
 from components.crop.regions import regions
 
@@ -86,8 +87,9 @@ def defects_of_mask(
     """The pieces in the mask file `annotation` as defects of the class `name`, or what is wrong with it."""
     mask = MaskFile(root / annotation)
     try:
+        class_name(name)
         pixels = mask.read()
-    except Unreadable as error:
+    except (Unreadable, Wrong) as error:
         return Problem(annotation, str(error))
     if (pixels.shape[1], pixels.shape[0]) != size:
         return Problem(

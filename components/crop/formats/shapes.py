@@ -16,7 +16,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from components.crop.annotations import AnnotatedImage, Defect, Problem
-from components.crop.formats.reading import Wrong
+from components.crop.formats.reading import Wrong, noted
 from components.crop.window import Box
 
 T = TypeVar("T")
@@ -147,5 +147,6 @@ def annotated_image(
         try:
             instances.append(read(entry))
         except Wrong as error:
-            problems.append(Problem(place, str(error)))
+            if not noted(problems, Problem(place, str(error))):
+                break
     return AnnotatedImage(image, size, defects_of(instances, size), tuple(problems))

@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element
 
 from components.crop.annotations import Annotated, AnnotatedImage, Format, Found, Problem
 from components.crop.formats.locating import Images
-from components.crop.formats.reading import Wrong, head, other_size, parsed_number, read_xml
+from components.crop.formats.reading import Wrong, class_name, head, other_size, parsed_number, read_xml
 from components.crop.formats.shapes import Instance, Size, annotated_image, box_instance
 from components.crop.images import displayed_size
 
@@ -94,7 +94,7 @@ def _require_size(annotation: Element, image: str, size: Size) -> None:
 
 
 def _instance(thing: Element, size: Size) -> Instance:
-    name = (thing.findtext("name") or "").strip()
+    name = class_name(thing.findtext("name") or "")
     if not name:
         raise Wrong("an object without <name>; name its class")
     left, top, right, bottom = (_number(thing, f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax"))

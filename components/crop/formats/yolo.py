@@ -16,7 +16,16 @@ from pathlib import Path, PurePosixPath
 from components.crop.annotations import Annotated, AnnotatedImage, Format, Found, Problem
 from components.crop.formats.locating import Images
 from components.crop.formats.polygons import polygon_instance
-from components.crop.formats.reading import Wrong, head, parsed_number, read_text, shown
+from components.crop.formats.reading import (
+    LARGEST_LINES,
+    Wrong,
+    class_name,
+    head,
+    noted,
+    parsed_number,
+    read_text,
+    shown,
+)
 from components.crop.formats.shapes import Instance, Size, box_instance, defects_of
 from components.crop.images import displayed_size
 from components.documents import parse_yaml
@@ -75,7 +84,7 @@ labels/train/a.txt                      its defects: class x y width height, or 
         problems: list[Problem] = []
         for text in item.annotations:
             try:
-                lines = read_text(root / text).splitlines()
+                lines = read_text(root / text, LARGEST_LINES).splitlines()
             except Wrong as error:
                 problems.append(Problem(text, str(error)))
                 continue
@@ -84,7 +93,8 @@ labels/train/a.txt                      its defects: class x y width height, or 
                     if line.strip():
                         instances.append(_instance(line.split(), item.content, size))
                 except Wrong as error:
-                    problems.append(Problem(f"{text}:{number}", str(error)))
+                    if not noted(problems, Problem(f"{text}:{number}", str(error))):
+                        break
         return AnnotatedImage(item.image, size, defects_of(instances, size), tuple(problems))
 
 
@@ -142,12 +152,12 @@ def _read_names(root: Path, files: Sequence[str]) -> tuple[dict[str, Names], lis
     problems: list[Problem] = []
     for path in files:
         try:
-            text = read_text(root / path)
+            text = read_text(root / path, LARGEST_LINES)
             if path.lower().endswith((".yaml", ".yml")):
                 names = _names_in_yaml(text)
             else:
                 lines = enumerate(line.strip() for line in text.strip().splitlines())
-                names = {number: name for number, name in lines if name}
+                names = {number: class_name(name) for number, name in lines if name}
             if names is not None:
                 found[path] = names
         except Wrong as error:
@@ -172,7 +182,7 @@ def _names_in_yaml(text: str) -> Names | None:
         # YAML reads words such as no and off as false.
         if type(name) not in (str, int, float) or not str(name).strip():
             raise Wrong(f"the name of class {key} is {shown(name)}, which is no text; write it in quotes")
-    return {key: str(name).strip() for key, name in names.items()}
+    return {key: class_name(str(name)) for key, name in names.items()}
 
 
 def _nearest(names: Mapping[str, Names], path: str) -> Names | None:

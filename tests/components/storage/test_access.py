@@ -56,6 +56,14 @@ def test_our_own_names_come_before_those_of_aws() -> None:
         ({"STORE_ENDPOINT_URL": "http://"}, "STORE_ENDPOINT_URL"),
         ({"AWS_ENDPOINT_URL": "http://x:99999"}, "AWS_ENDPOINT_URL: "),
         ({"STORE_ENDPOINT_URL": "http://x:1/minio"}, "STORE_ENDPOINT_URL"),
+        (
+            {"STORE_ENDPOINT_URL": "http://store..svc:1"},
+            "STORE_ENDPOINT_URL: .*http://store..svc:1.* is not the address",
+        ),
+        ({"STORE_ENDPOINT_URL": "http://sto re:1"}, "STORE_ENDPOINT_URL: "),
+        ({"STORE_ENDPOINT_URL": f"http://{'a' * 300}:1"}, "STORE_ENDPOINT_URL: "),
+        ({"STORE_REGION": "us east"}, "STORE_REGION: 'us east' is no region's name; write one such as us-east-1"),
+        ({"AWS_REGION": "us/../x"}, "AWS_REGION: "),
         ({"STORE_ACCESS_KEY_ID": "k"}, "STORE_SECRET_ACCESS_KEY: not set while STORE_ACCESS_KEY_ID is"),
         ({"AWS_SECRET_ACCESS_KEY": "k"}, "AWS_ACCESS_KEY_ID: not set while AWS_SECRET_ACCESS_KEY is"),
         (
@@ -71,6 +79,18 @@ def test_a_wrong_variable_is_named_before_any_request(environ: dict[str, str], m
 
 def test_a_bundle_matters_to_tls_only() -> None:
     Store.from_env("s3://bucket", {**HERE, "AWS_CA_BUNDLE": "/no/such.pem"})
+
+
+@pytest.mark.parametrize("host", ["host", "host.", "höst.example", "under_score", "127.0.0.1", "[::1]", "a-b.c"])
+def test_names_of_hosts_are_taken(host: str) -> None:
+    Store.from_env("s3://bucket", {**HERE, "STORE_ENDPOINT_URL": f"http://{host}:1"})
+
+
+@pytest.mark.parametrize("rest", ["/5up3r", "?sig=5up3r", "#5up3r"])
+def test_what_follows_the_endpoint_is_refused_and_not_repeated(rest: str) -> None:
+    with pytest.raises(UserError, match="STORE_ENDPOINT_URL: goes on after the host and port") as caught:
+        Store.from_env("s3://bucket", {"STORE_ENDPOINT_URL": f"http://host:1{rest}"})
+    assert "5up3r" not in str(caught.value)
 
 
 def test_a_password_in_the_endpoint_is_refused_and_not_repeated() -> None:

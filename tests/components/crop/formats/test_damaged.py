@@ -103,7 +103,12 @@ COCO: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "not UTF-8": (lambda r: coco(r, lambda d: json.dumps(d).encode()[:-1] + b'"\xff"}'), "defects.json", "not UTF-8"),
     "nested": (lambda r: coco(r, lambda d: WHOLE + "[" * 200_000), "defects.json", "nested too deeply"),
     "digits": (lambda r: coco(r, lambda d: WHOLE + "9" * 5000 + "]}"), "defects.json", "not valid JSON"),
-    "huge": (huge, "defects.json", "more than the 512 MB that are read; split it"),
+    "huge": (huge, "defects.json", "more than the 128 MB that are read; split it"),
+    "lists without end": (
+        lambda r: coco(r, lambda d: '{"images": [' + "[]," * 8_000_001 + "[]]}"),
+        "defects.json",
+        "more than 16,000,000 numbers, texts and lists, which is too much at once; split it by images",
+    ),
     "a list of results": (
         lambda r: coco(r, lambda d: [{"image_id": 1, "category_id": 3, "bbox": BOX, "score": 1}]),
         "defects.json",
@@ -144,6 +149,12 @@ COCO: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "NaN": (changed(bbox=[float("nan"), 1, 5, 5]), "defects.json:annotations[1]", "nan, which is no place in an image"),
     "infinity": (changed(bbox=[1e400, 1, 5, 5]), "defects.json:annotations[1]", "inf, which is no place"),
     "beyond floats": (changed(bbox=[10**400, 1, 5, 5]), "defects.json:annotations[1]", "inf, which is no place"),
+    "very far": (changed(bbox=[1e308, 1, 1e308, 5]), "defects.json:annotations[1]", "1e+308, which is no place"),
+    "polygon very far": (
+        segmented([[1, 1, 9, 9, 1, 1e308]]),
+        "defects.json:annotations[1]",
+        "1e+308, which is no place",
+    ),
     "text for a number": (changed(bbox=["5", 1, 5, 5]), "defects.json:annotations[1]", "'5', which is no number"),
     "three numbers": (changed(bbox=[1, 2, 3]), "defects.json:annotations[1]", "instead of [x, y, width, height]"),
     "negative width": (changed(bbox=[9, 9, -5, 5]), "defects.json:annotations[1]", "both must be above 0"),
@@ -220,6 +231,14 @@ VOC: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "NaN": (voc(lambda t: t.replace(">15<", ">nan<")), f"{XML}:4", "<xmax> is nan"),
     "outside": (voc(lambda t: t.replace(">15<", ">75<")), f"{XML}:4", "leaves the image"),
     "below 0": (voc(lambda t: t.replace(">5<", ">-9<")), f"{XML}:4", "leaves the image"),
+    "very far": (voc(lambda t: t.replace(">15<", ">1e308<")), f"{XML}:4", "<xmax> is 1e+308, which is no place"),
+    "a very large size": (voc(lambda t: t.replace(">40<", ">1e308<")), XML, "<height> is 1e+308, which is no place"),
+    "elements without end": (
+        voc(lambda t: t.replace("<object>", "<a/>" * 100_001 + "<object>")),
+        XML,
+        "more than 100,000 elements for one image",
+    ),
+    "a name without end": (voc(lambda t: t.replace("dent", "d" * 20_000_000)), f"{XML}:4", "is longer than 200"),
     "zero bytes": (voc(lambda t: ""), XML, "no Pascal VOC annotation, or damaged"),
     "image not there": (
         voc_with(z="<annotation><filename>z.jpg</filename></annotation>"),
@@ -259,6 +278,9 @@ YOLO: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "pixels": (yolo("0 30 20 10 10"), f"{TXT}:1", "30 is not between 0 and 1"),
     "negative": (yolo("0 -0.5 0.5 0.2 0.2"), f"{TXT}:1", "-0.5 is not between 0 and 1"),
     "NaN": (yolo("0 nan 0.5 0.2 0.2"), f"{TXT}:1", "column 2 is nan"),
+    "very far": (yolo("0 0.5 0.5 1e308 0.2"), f"{TXT}:1", "column 4 is 1e+308, which is no place"),
+    "a very large class": (yolo("1e308 0.5 0.5 0.2 0.2"), f"{TXT}:1", "the class is 1e+308"),
+    "lines without end": (yolo("\n" * ((8 << 20) + 1)), TXT, "8 MB, more than the 8 MB that are read"),
     "no width": (yolo("0 0.5 0.5 0 0.2"), f"{TXT}:1", "is empty"),
     "past the edge": (yolo("0 0.9 0.5 0.6 0.2"), f"{TXT}:1", "leaves the image"),
     "not UTF-8": (yolo(b"0 0.5 0.5 0.2 0.2 \xff"), TXT, "not UTF-8"),
@@ -321,6 +343,17 @@ LABELME: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "rectangle of one point": (shape(points=[[5, 6]]), SHAPE, "'rectangle' of 1 points"),
     "points": (shape(points=[5, 6]), SHAPE, "instead of [[x, y], …]"),
     "NaN": (shape(points=[[float("nan"), 6], [8, 8]]), SHAPE, "a point's x is nan"),
+    "circle very far": (
+        shape(shape_type="circle", points=[[5, 6], [1e308, 1e308]]),
+        SHAPE,
+        "1e+308, which is no place",
+    ),
+    "mask very far": (shape(shape_type="mask", points=[[1e308, 6], [9, 9]]), SHAPE, "1e+308, which is no place"),
+    "shapes without end": (
+        labelme(lambda d: '{"shapes": [' + "0," * 1_000_001 + "0]}"),
+        "a.json",
+        "more than 1,000,000 numbers",
+    ),
     "empty": (shape(points=[[5, 6], [5, 14]]), SHAPE, "is empty"),
     "outside": (shape(points=[[5, 6], [5, 99], [9, 9]], shape_type="polygon"), SHAPE, "point 5 99 leaves the image"),
     "mask": (shape(shape_type="mask", mask="no base64"), SHAPE, "its mask is no PNG in base64"),
@@ -356,6 +389,13 @@ CSV: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "short line": (table(f"{HEADER}a.png,dent,1,2\n"), "boxes.csv:2", "the column x1 is '', which is no number"),
     "swapped": (table(f"{HEADER}a.png,dent,1,2,3,9\na.png,dent,9,2,1,9\n"), "boxes.csv:3", "corners are swapped"),
     "outside": (table(f"{HEADER}a.png,dent,1,2,99,9\n"), "boxes.csv:2", "leaves the image"),
+    "very far": (
+        table(f"{HEADER}a.png,dent,1,2,1e308,9\n"),
+        "boxes.csv:2",
+        "the column x1 is 1e+308, which is no place",
+    ),
+    "lines without end": (table(HEADER + "\n" * 1_000_001), "boxes.csv", "more than 1,000,000 lines"),
+    "lines of old Macs": (table(HEADER + "\r" * 1_000_001), "boxes.csv", "more than 1,000,000 lines"),
     "image not there": (table(f"{HEADER}a.png,d,1,2,9,9\nz.png,d,1,2,9,9\n"), "boxes.csv:3", "'z.png' is not among"),
     "image not clear": (table(f"{HEADER}same.png,dent,1,2,9,9\n"), "boxes.csv:2", "may be any of one/same.png, two/"),
     "not UTF-8": (table(HEADER.encode() + b"a.png,d\xe9nt,1,2,9,9\n"), "boxes.csv", "not UTF-8 (byte 31)"),
@@ -449,6 +489,26 @@ def test_the_cases_reach_distinct_branches(tmp_path: Path, monkeypatch: pytest.M
         read(tmp_path / str(i), form)
     print(f"{len(CASES)} kinds of damage reach {len(reached)} branches")
     assert len(reached) >= 60
+
+
+def test_so_much_is_wrong_that_not_all_of_it_is_kept(tmp_path: Path) -> None:
+    coco(tmp_path, lambda data: '{"images": [' + "0," * 150_000 + '0], "categories": [], "annotations": []}')
+    _, _, problems = read(tmp_path, "coco")
+    assert len(problems) == formats_reading.MOST_PROBLEMS + 1
+    assert any("all after it was not read, so much is wrong" in problem for problem in problems)
+
+
+def test_damage_in_deeppcbs_lines_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    for i in range(3):
+        picture(folder / "00041" / f"0{i}_test.jpg")
+    for i, text in enumerate(("9" * 4000 + " 1 9 9 1\n", "1 1 1e308 9 1\n", "\n" * ((8 << 20) + 1))):
+        write(folder / "00041_not" / f"0{i}.txt", text)
+    _, images, problems = read(tmp_path, "deeppcb")
+    assert len(images) == len(problems) == 3
+    assert "five whole numbers" in problems[0]
+    assert "five whole numbers" in problems[1]
+    assert "8 MB, more than the 8 MB that are read" in problems[2]
 
 
 def test_all_problems_are_reported_together(tmp_path: Path) -> None:
