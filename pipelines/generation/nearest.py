@@ -101,11 +101,12 @@ def _read(path: Path, side: int) -> np.ndarray:
     """Pixels at the crops' size: distances depend on it."""
     from PIL import Image
 
+    from components import decoding
+
     try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove it and give the same command again") from None
+        image = decoding.read(path, "RGB")
+    except decoding.Undecodable as error:
+        raise UserError(f"{path}: {error}; remove it and give the same command again") from None
     if image.size != (side, side):
         image = image.resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(image)
