@@ -28,6 +28,8 @@ LONGEST = 65_535
 _KEPT = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 # libwebp's canvases and the copies that are made of them.
 _WEBP = 16
+# Decoders that gather all pixels, and copy them, before they are the picture's.
+_IN_PYTHON = {"ppm", "ppm_plain", "bmp_rle"}
 _TURNED = {5, 6, 7, 8}
 _ORIENTATION, _BITS, _PHOTOMETRIC, _ROWS, _TILE_WIDTH, _TILE_LENGTH = 0x0112, 258, 262, 278, 322, 323
 _YCBCR = 6
@@ -126,17 +128,19 @@ def peak(image: Image.Image) -> int:
 
     Measured with Pillow 12.3 (``python -m tests.bench.pictures``).
     """
-    pixels = image.width * image.height
+    pixels, codec = image.width * image.height, image.tile[0][0] if image.tile else ""
     if image.format == "WEBP":
         return pixels * _WEBP
     if isinstance(image, JpegImageFile) and image.info.get("progressive"):
         # All coefficients, two bytes each, before the first pixel.
         shares = [across * down for _, across, down, _ in image.layer]
-        return kept(image) + 2 * pixels * ceil(sum(shares) / max(shares))
+        return kept(image) + 2 * pixels * sum(shares) // max(shares)
     if isinstance(image, TiffImageFile):
         turned = kept(image) if image.tag_v2.get(_ORIENTATION, 1) != 1 else 0
         return kept(image) + max(turned, _strip(image))
-    return kept(image)
+    if codec in _IN_PYTHON:
+        return kept(image) + 2 * pixels * (4 if image.mode == "I" else len(image.getbands()))
+    return kept(image) + (pixels if image.format == "GIF" else 0)
 
 
 def _strip(image: TiffImageFile) -> int:
@@ -178,5 +182,8 @@ def _failures() -> Iterator[None]:
         raise Undecodable(f"not an image that can be read ({', '.join(FORMATS)}), or damaged") from None
     except MemoryError:
         raise Undecodable("cannot be decoded (it takes more memory than there is)") from None
+    except OSError as error:
+        what = "decoded" if error.errno is None else "read"
+        raise Undecodable(f"cannot be {what} ({error.strerror or error})") from None
     except Exception as error:
         raise Undecodable(f"cannot be decoded ({error or type(error).__name__})") from None

@@ -80,7 +80,7 @@ def sampling(source: Source, steps: int | None, guidance: float | None, size: in
     said = measured["num_inference_steps"], measured["guidance_scale"]
     if not all(isinstance(value, int | float) for value in said) or not (1 <= said[0] <= 1000 and 0 <= said[1] <= 100):
         raise UserError(
-            f"--model {source.label}: says {shown(said[0])} steps with guidance {shown(said[1])} in its header, which is "
+            f"--model {source.label}: its header says {shown(said[0])} steps with guidance {shown(said[1])}, which is "
             "damaged; fetch the model again"
         )
     side = source.resolution if size is None else size

@@ -138,11 +138,11 @@ def _circle(name: str, centre: tuple[float, float], edge: tuple[float, float], s
     # LabelMe lets circles reach past the image; the part inside counts.
     radius = math.dist(centre, edge)
     (left, right), (top, bottom) = (
-        (math.floor(max(0, middle - radius)), math.ceil(min(extent, middle + radius)))
+        (math.floor(min(extent, max(0, middle - radius))), math.ceil(min(extent, max(0, middle + radius))))
         for middle, extent in zip(centre, size)
     )
-    with PIXELS.hold(max(0, bottom - top) * max(0, right - left)):
-        inside = np.zeros((max(0, bottom - top), max(0, right - left)), bool)
+    with PIXELS.hold((bottom - top) * (right - left)):
+        inside = np.zeros((bottom - top, right - left), bool)
         across = np.arange(left, left + inside.shape[1]) + 0.5 - centre[0]
         # Not powers: those of Python's own numbers raise an error where they are too large.
         with np.errstate(over="ignore"):
