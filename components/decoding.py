@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -128,7 +129,7 @@ def peak(image: Image.Image) -> int:
 
     Measured with Pillow 12.3 (``python -m tests.bench.pictures``).
     """
-    pixels, codec = image.width * image.height, image.tile[0][0] if image.tile else ""
+    pixels, codec = image.width * image.height, image.tile[0][0] if isinstance(image, ImageFile) and image.tile else ""
     if image.format == "WEBP":
         return pixels * _WEBP
     if isinstance(image, JpegImageFile) and image.info.get("progressive"):

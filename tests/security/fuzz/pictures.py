@@ -7,8 +7,10 @@ import zlib
 from random import Random
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_KINDS = (b"iCCP", b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"PLTE", b"IDAT", b"IHDR", b"pHYs", b"cHRM", b"gAMA")
-_KINDS += (b"sRGB", b"acTL", b"fcTL", b"fdAT", b"cICP", b"sBIT", b"bKGD", b"hIST", b"tIME")
+_KINDS = [
+    *(b"iCCP", b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"PLTE", b"IDAT", b"IHDR", b"pHYs", b"cHRM", b"gAMA"),
+    *(b"sRGB", b"acTL", b"fcTL", b"fdAT", b"cICP", b"sBIT", b"bKGD", b"hIST", b"tIME"),
+]
 _CONTENT = (b"", b"\0", b"a\0\0", b"\xff" * 5, b"II*\0\x08\0\0\0\xff\xff", b"\0" * 33, b"a\0\1\0\0\0zz")
 _NUMBERS = (0, 1, 2, 3, 5, 12, 255, 256, 65_535, 65_536, 0x7FFFFFFF, 0xFFFFFFFF)
 #: Two bytes of the tags that decide how pixels are read: sizes, bits, compression, strips, orientation, and others.
