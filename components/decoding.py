@@ -32,7 +32,8 @@ _WEBP = 16
 # Decoders that gather all pixels, and copy them, before they are the picture's.
 _IN_PYTHON = {"ppm", "ppm_plain", "bmp_rle"}
 _TURNED = {5, 6, 7, 8}
-_ORIENTATION, _BITS, _PHOTOMETRIC, _ROWS, _TILE_WIDTH, _TILE_LENGTH = 0x0112, 258, 262, 278, 322, 323
+_ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLES = 0x0112, 258, 262, 277
+_ROWS, _TILE_WIDTH, _TILE_LENGTH = 278, 322, 323
 _YCBCR = 6
 
 
@@ -155,7 +156,9 @@ def _strip(image: TiffImageFile) -> int:
     rows = min(int(tags.get(_ROWS, height)), height)
     if _TILE_LENGTH in tags:
         width, rows = int(tags[_TILE_WIDTH]), int(tags[_TILE_LENGTH])
-    bits = 32 if tags.get(_PHOTOMETRIC) == _YCBCR else sum(tags.get(_BITS, (1,)))
+    said = tags.get(_BITS, (1,))
+    # One number of bits may stand for all samples.
+    bits = max(said) * max(len(said), int(tags.get(_SAMPLES, 1)), 4 if tags.get(_PHOTOMETRIC) == _YCBCR else 1)
     return ceil(width * rows * bits / 8)
 
 

@@ -199,6 +199,17 @@ def test_what_decoding_takes_is_known_before(data: bytes, bytes_a_pixel: float) 
         assert decoding.peak(image) == pytest.approx(800 * 600 * bytes_a_pixel)
 
 
+def test_one_number_of_bits_stands_for_all_samples_of_a_tiff() -> None:
+    data = bytearray(_saved("TIFF", compression="tiff_deflate", tiffinfo={278: 600}))
+    (directory,) = struct.unpack_from("<I", data, 4)
+    for entry in range(*struct.unpack_from("<H", data, directory)):
+        place = directory + 2 + 12 * entry
+        if struct.unpack_from("<H", data, place) == (258,):
+            struct.pack_into("<IHH", data, place + 4, 1, 8, 0)
+    with decoding.opened(io.BytesIO(bytes(data))) as image:
+        assert decoding.peak(image) == 800 * 600 * 7
+
+
 def test_what_would_take_too_much_memory_is_refused_by_its_header(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
