@@ -96,6 +96,8 @@ def shipped(given: str, folder: Path, flag: str) -> Path:
     if own.is_file():
         return own
     known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+    if not given:
+        raise UserError(f"{flag}: nothing given; give a YAML file or one of {known}")
     raise UserError(f"{flag} {given}: no such file; give a YAML file or one of {known}")
 
 

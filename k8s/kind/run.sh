@@ -32,6 +32,6 @@ said=$("$PYTHON" -m pipelines mirror --store "$store" pipelines/quickstart/base)
 printf "%s\n" "$said"
 base=$(sed -n "s/^place *//p" <<<"$said")
 [ -n "$base" ] || fail "the base model could not be copied into the store; what was said is above"
-"$PYTHON" -m pipelines submit --profile kind --host "$URL" --set "store=$store" \
+"$PYTHON" -m pipelines submit --profile kind --host "$URL" --context "kind-$CLUSTER" --set "store=$store" \
   --set "dataset=$store/datasets/boards" --set "base_model=$base" --set model_name=boards
 "$PYTHON" -m pipelines outputs --host "$URL" --to runs/kind

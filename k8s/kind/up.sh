@@ -32,8 +32,11 @@ if [ ! -e k8s/overlays/kind/store.env ]; then
   (umask 077 && printf 'STORE_ACCESS_KEY_ID=defect-diffusion\nSTORE_SECRET_ACCESS_KEY=%s\n' "$key" \
     >k8s/overlays/kind/store.env)
 fi
+# A job cannot be changed, and is deleted five minutes after its end: made anew, and waited for before all else.
+in_cluster -n kubeflow delete job defect-diffusion-bucket --ignore-not-found
 in_cluster apply -k k8s/overlays/kind
+in_cluster -n kubeflow wait job/defect-diffusion-bucket --for condition=complete --timeout=30m ||
+  fail "the store's bucket was not made: kubectl -n kubeflow logs job/defect-diffusion-bucket says why"
 in_cluster -n kubeflow wait deployment --all --for condition=Available --timeout=20m
-in_cluster -n kubeflow wait job/defect-diffusion-bucket --for condition=complete --timeout=15m
 
 echo "Kubeflow Pipelines is at $URL; make kind-run submits the quickstart to it"

@@ -128,7 +128,7 @@ class Toleration(Settings):
 
 
 class Retries(Settings):
-    """Trying a failed step again."""
+    """Trying a step again: after a failure where Argo's ``retryPolicy`` says so (k8s/README.md)."""
 
     count: int = Field(ge=1, le=10, description="Tries after the first.")
     wait: Duration = Field(60, description="Time before the second try; doubled before each further one.")
@@ -164,7 +164,7 @@ class StepProfile(Settings):
     )
     tolerations: tuple[Toleration, ...] = Field((), description="Taints of nodes that are accepted.")
     queue: Name | None = Field(None, description="Kueue's local queue; not given: not queued.")
-    retries: Retries | None = Field(None, description="For train and evaluate alone: how often a failure is retried.")
+    retries: Retries | None = Field(None, description="For train and evaluate alone: how often they are tried again.")
 
     @model_validator(mode="after")
     def _consistent(self) -> StepProfile:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from components.errors import UserError
 CONTEXT = Path("~/.config/kfp/context.json")
 #: The namespace that Kubeflow Pipelines itself is installed in, unless said otherwise.
 INSTALLED_IN = "kubeflow"
+#: This machine, by its names and addresses: nobody has a certificate for it.
+_LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:|/|$)")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Access:
     """How to reach a server; what is secret is not shown."""
 
     host: str | None = None  #: URL of the API; None where ports are forwarded
+    scheme_taken: bool = False  #: whether `host` was given without http:// or https://
     ui: str | None = None  #: URL of the pages, where it is not the API's
     namespace: str | None = None  #: of the runs, in multi-user mode
     token: str | None = field(default=None, repr=False)
@@ -34,7 +38,8 @@ class Access:
     cookie: str | None = field(default=None, repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     ca_file: Path | None = None
-    forward: str | None = None  #: namespace of KFP's own services, where ports are to be forwarded
+    forward: str | None = None  #: the namespace below, where ports are to be forwarded
+    installed_in: str = INSTALLED_IN  #: namespace of KFP's own services
     context: str | None = None  #: kubectl's
 
     @property
@@ -57,7 +62,7 @@ def flags() -> argparse.ArgumentParser:
         "--installed-in",
         default=INSTALLED_IN,
         metavar="NAMESPACE",
-        help=f"where Kubeflow Pipelines itself is, for --port-forward ({INSTALLED_IN})",
+        help=f"where Kubeflow Pipelines itself is, for kubectl ({INSTALLED_IN})",
     )
     group.add_argument("--context", metavar="NAME", help="kubectl's context (its current one)")
     group.add_argument("--namespace", metavar="NAME", help="of the runs, in multi-user mode (KFP_NAMESPACE)")
@@ -86,6 +91,7 @@ def from_flags(given: argparse.Namespace, environ: Mapping[str, str] = os.enviro
     kept = _kept()
     host = given.host or environ.get("KF_PIPELINES_ENDPOINT") or environ.get("KFP_ENDPOINT")
     forward = given.installed_in if given.port_forward else None
+    scheme_given = "://" in (host or "")
     problems = []
     if given.host and forward:
         problems.append("--host and --port-forward: give one of them")
@@ -96,8 +102,8 @@ def from_flags(given: argparse.Namespace, environ: Mapping[str, str] = os.enviro
             "where is Kubeflow Pipelines? Give --host URL (or the variable KF_PIPELINES_ENDPOINT), or --port-forward "
             "to reach it through kubectl"
         )
-    elif "://" not in host:
-        host = f"https://{host}"
+    elif not scheme_given:
+        host = f"{'http' if _LOOPBACK.match(host) else 'https'}://{host}"
     elif not host.startswith(("http://", "https://")):
         problems.append(f"--host {host}: is no http:// or https:// address")
     token_file = given.token_file or _path(environ.get("KF_PIPELINES_SA_TOKEN_PATH"))
@@ -120,6 +126,7 @@ def from_flags(given: argparse.Namespace, environ: Mapping[str, str] = os.enviro
     name, value = kept.get("client_authentication_header_name"), kept.get("client_authentication_header_value")
     return Access(
         host=host.rstrip("/") if host else None,
+        scheme_taken=bool(host) and not scheme_given,
         ui=environ.get("KF_PIPELINES_UI_ENDPOINT", "").rstrip("/") or None,
         namespace=given.namespace or environ.get("KFP_NAMESPACE") or kept.get("namespace") or None,
         token=token,
@@ -128,6 +135,7 @@ def from_flags(given: argparse.Namespace, environ: Mapping[str, str] = os.enviro
         headers=((name, value),) if name and value else (),
         ca_file=ca_file,
         forward=forward,
+        installed_in=given.installed_in,
         context=given.context,
     )
 

@@ -14,7 +14,7 @@ from components.storage import Store
 from pipelines.cluster.profile import Profile
 from pipelines.config import PipelineConfig
 from pipelines.pipeline import arguments
-from pipelines.remote import access, cron, forecast, logs, outputs, runs, schedule, versions
+from pipelines.remote import access, cron, forecast, logs, outputs, retries, runs, schedule, versions
 from pipelines.remote.follow import follow
 from pipelines.remote.server import Missing, Server, connected
 from pipelines.table import columns
@@ -45,6 +45,7 @@ def submit(flags: argparse.Namespace, config: PipelineConfig, profile: Profile) 
         )
         print(f"run        {run.run_id} ({name})")
         _say_page(server, "runs", run.run_id)
+        _say_retries(server, profile)
         if flags.detach:
             print(f"follow it  python -m pipelines status --follow {run.run_id}", flush=True)
             return 0
@@ -72,7 +73,7 @@ def show_logs(flags: argparse.Namespace) -> int:
         for step in runs.steps(run):
             if flags.step not in (None, step.name):
                 continue
-            if step.state in ("", "CACHED"):
+            if step.state in ("", "CACHED", "SKIPPED"):
                 print(f"{step.name}: {step.words}, it wrote nothing")
                 continue
             text = logs.whole(server, run, step, compiled)
@@ -127,6 +128,7 @@ def create_schedule(flags: argparse.Namespace, config: PipelineConfig, profile: 
             print(f"note       {note}")
         print(f"schedule   {name}: {times} ({'enabled' if changed else 'unchanged'})")
         print(f"times      {schedule.timezone(server)}")
+        _say_retries(server, profile)
         _say_page(server, "recurringrun", made.recurring_run_id)
     return 0
 
@@ -157,6 +159,8 @@ def _checked(config: PipelineConfig) -> dict[str, Any]:
     problems = [
         f"{key}: {place} is known on this machine only; give a place in the store, s3://bucket/… (k8s/README.md says "
         "how data and base models get there)"
+        if place is not None
+        else f"{key}: not given; a cluster has no store of its own: name one, s3://bucket/prefix"
         for key, place in config.known_here_only().items()
     ]
     if problems:
@@ -195,6 +199,13 @@ def _said(run: Any) -> int:
     if run.error is not None and run.error.message:
         print(f"  {run.error.message}", flush=True)
     return RUN_FAILED if state in ("FAILED", "CANCELED") else 0
+
+
+def _say_retries(server: Server, profile: Profile) -> None:
+    """Say where the cluster is known not to try steps as the profile has it."""
+    policy = retries.look(server.access) if retries.asked_for(profile) else None
+    if policy is not None and policy.problem is not None:
+        print(f"retries    {policy.problem}", flush=True)
 
 
 def _say_page(server: Server, kind: str, name: str) -> None:

@@ -2,7 +2,9 @@
 
 KFP reads six fields, the first of them seconds (github.com/robfig/cron, version 1). Given five it takes them for the
 first five of six: ``0 6 * * 1``, Mondays at six to anyone else, would run every hour of January at six minutes past. So
-five are read here as everybody means them, and given a second. Its Sunday is 0 alone, not 7.
+five are read here as everybody means them, and given a second. Its Sunday is 0 alone, not 7. A step begins anew with
+each minute, hour, day or month: ``*/90`` in the field of minutes, which would be the first minute of every hour, is
+refused.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ def _sunday(field: str) -> str:
         span, _, step = part.partition("/")
         if span == "7":
             part = "0" + (f"/{step}" if step else "")
-        elif (match := re.fullmatch(r"([0-6])-7", span)) is not None:
+        elif (match := re.fullmatch(r"([0-6])-7", span)) is not None and not (step.isdigit() and int(step) > 7):
             days = list(range(int(match[1]), 8))[:: int(step) if step.isdigit() and int(step) else 1]
             part = ",".join(str(day % 7) for day in days)
         parts.append(part)
@@ -72,6 +74,8 @@ def _wrong(field: str, low: int, high: int, names: tuple[str, ...]) -> str | Non
         span, slash, step = part.partition("/")
         if slash and (not step.isdigit() or int(step) == 0):
             return f"{part!r}: the step after / is a number from 1 on"
+        if slash and int(step) > high - low + 1:
+            return f"{part!r}: the field has {high - low + 1} values, a step of {step} would take the first one alone"
         if span in ("*", "?"):
             continue
         ends = [_number(end, names) for end in span.split("-")]

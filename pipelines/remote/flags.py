@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,13 @@ def _profile() -> argparse.ArgumentParser:
 
 
 def _minutes(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     # Written so that NaN fails.
     if not value >= 0:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes from 0 on")
     return value
 
 

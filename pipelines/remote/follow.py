@@ -82,23 +82,24 @@ class _Watched:
     def say_logs(self, run: Any, found: list[runs.Step]) -> None:
         """New lines of the steps that run, and the rest of those that failed or have ended since the last look."""
         for step in found:
-            if step.name in self._told or step.state in ("", "PENDING"):
-                continue
             ended = step.state != "RUNNING"
+            if not ended:
+                # Also after it had ended: the graph that it is in is tried again.
+                self._told.discard(step.name)
+            if step.name in self._told or step.state in ("", "PENDING", "SKIPPED"):
+                continue
             if not ended or step.name in self._waiting or step.state == "FAILED":
-                for line in self._tail(run, step).lines(ended):
+                for line in self._lines(run, step, ended):
                     print(f"{step.name:>12} | {line}", flush=True)
             if ended:
                 self._told.add(step.name)
         self._waiting = {step.name for step in found if step.name not in self._told}
 
-    def _tail(self, run: Any, step: runs.Step) -> logs.Tail:
+    def _lines(self, run: Any, step: runs.Step, ended: bool) -> list[str]:
         if self._compiled is None:
             self._compiled = logs.of_version(self._server, run)
-        # At first KFP knows of a step, and not yet of its pod.
-        if step.name not in self._tails and (names := logs.pods(step, self._compiled)):
-            self._tails[step.name] = logs.Tail(self._server, self._run_id, names)
-        return self._tails.get(step.name) or logs.Tail(self._server, self._run_id, [])
+        tail = self._tails.setdefault(step.name, logs.Tail(self._server, self._run_id))
+        return tail.lines(logs.pods(run, step, self._compiled), ended)
 
     def look_is_due(self) -> bool:
         """Whether it is time for another look at the pods."""
@@ -113,14 +114,15 @@ class _Watched:
         self._looked = now = self._clock.now()
         access = self._server.access
         # Details in brackets change while it is the same that holds the run up: how many nodes, which of two reasons.
-        there = {what.partition(" (")[0]: what for what in obstacles.look(access.pods_in, access.context, self._run_id)}
-        for obstacle, what in there.items():
+        found = obstacles.look(access.pods_in, access.context, self._run_id)
+        there = {one.what.partition(" (")[0]: one for one in found}
+        for obstacle, one in there.items():
             lasts = now - self._since.get(obstacle, now)
             if obstacle not in self._since:
-                log(what)
-            elif stuck_after is not None and lasts >= stuck_after:
+                log(one.what)
+            elif one.holds and stuck_after is not None and lasts >= stuck_after:
                 raise UserError(
-                    f"the run has been stuck for {duration(lasts)}: {what}. It is left as it is; follow it again "
+                    f"the run has been stuck for {duration(lasts)}: {one.what}. It is left as it is; follow it again "
                     f"with `status --follow {self._run_id}`, or end it with `cancel {self._run_id}`"
                 )
         self._since = {obstacle: self._since.get(obstacle, now) for obstacle in there}

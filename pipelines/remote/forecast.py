@@ -19,7 +19,7 @@ from pipelines import plan
 from pipelines.cluster.profile import Profile
 from pipelines.config import PipelineConfig
 from pipelines.pipeline import arguments
-from pipelines.remote import runs
+from pipelines.remote import retries, runs
 from pipelines.remote.server import Server
 from pipelines.remote.versions import Version
 from pipelines.table import columns
@@ -40,14 +40,17 @@ def describe(config: PipelineConfig, profile: Profile, server: Server, experimen
     experiment_id = runs.find_experiment(server, experiment)
     found = runs.newest(server, experiment_id, 20) if experiment_id is not None else []
     done = [run for run in found if run.state == "SUCCEEDED"]
+    policy = retries.look(server.access)
+    tried = (retries.NOT_KNOWN if policy is None else policy.problem) if retries.asked_for(profile) else None
     lines = [
         *plan.overview(config, images_in(config.dataset)),
         f"disk         {plan.disk(config, weights_of(config.base_model), None)}, without crops and generated images",
         f"GPU time     {gpu_time(profile, done, config.evaluate.shards)}",
         f"pipeline     {'a new version would be uploaded' if version is None else version.name}",
         f"cache        {cached(profile, done[0] if done else None, arguments(config), version)}",
+        *([f"retries      {tried}"] if tried is not None else []),
         "steps",
-        *(f"  {line}" for line in columns(_steps(profile))),
+        *(f"  {line}" for line in columns(_steps(profile, policy))),
     ]
     return "\n".join(lines)
 
@@ -129,11 +132,14 @@ def cached(profile: Profile, last: Any, parameters: Mapping[str, Any], version: 
     return f"answers {', '.join(kept)} unless the data changed; {begins}" if kept else begins
 
 
-def _steps(profile: Profile) -> list[tuple[str, str, str, str, str]]:
+def _steps(profile: Profile, policy: retries.Policy | None) -> list[tuple[str, str, str, str, str]]:
     rows = [("step", "CPU", "memory", "devices", "at most")]
     for step in images.STEPS:
         own = getattr(profile.steps, step)
         devices = f"{own.accelerator.count} × {own.accelerator.type}" if own.accelerator else "–"
-        tries = f", {own.retries.count + 1} tries" if own.retries else ""
+        tries = ""
+        if own.retries:
+            count = own.retries.count
+            tries = f", {policy.tries(count) if policy is not None else f'up to {count + 1} tries'}"
         rows.append((step, own.cpu, own.memory, devices, f"{duration(own.timeout)}{tries}"))
     return rows

@@ -1,4 +1,4 @@
-"""What only Kubernetes itself says, through the user's own kubectl: a port into the cluster, pods, one config map.
+"""What only Kubernetes itself says, through the user's own kubectl: a port into the cluster, pods, config maps.
 
 Not covered: installing kubectl and logging it in.
 """

@@ -2,14 +2,19 @@
 
 KFP gives logs by the name of a pod, and no names of pods. Argo makes a pod's name of the workflow's, the template's and
 a hash (FNV-1a, 32 bits) of the node's path in the graph, and KFP's compiler makes the template's of the pod's labels
-and retries. Both are as in the sources of KFP 2.17 and Argo 4.0, and the hash is held against the id that KFP does
-give: where they do not agree there is no log, and nothing else breaks.
+and retries. Both are as in the sources of KFP 2.17.0 and Argo 4.0.5.
+
+A node that may be tried again holds its tries: ``name(0)``, ``name(1)``. As KFP 2.17 is installed that is every node,
+graphs among them (``retryStrategy`` among the workflow controller's defaults for templates); elsewhere it is the
+executors of the steps that the profile gives retries. Which tries there are is told by the ids of nodes, made of the
+same hash, that KFP does give: where they do not agree there is no log, and nothing else breaks.
 """
 
 from __future__ import annotations
 
+import itertools
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from components.errors import Unavailable, UserError
@@ -29,22 +34,28 @@ def of_version(server: Server, run: Any) -> dict[str, Any]:
     return dict(found.pipeline_spec or {})
 
 
-def pods(step: Step, compiled: Mapping[str, Any]) -> list[str]:
+def pods(run: Any, step: Step, compiled: Mapping[str, Any]) -> list[str]:
     """Names that the pods of a step's tries have, the first try first; none where they are not known."""
-    children = (step.detail.child_tasks if step.detail is not None else None) or []
-    if not children or not children[0].pod_name:
+    details = (run.run_details.task_details if run.run_details else None) or []
+    there = {child.pod_name for detail in details for child in detail.child_tasks or [] if child.pod_name}
+    if not there:
         return []
-    workflow, _, given = children[0].pod_name.rpartition("-")
+    workflow = next(iter(there)).rpartition("-")[0]
     task = task_name(step.name)
-    path = next(
-        (p for p in (f"{workflow}.root.{task}.executor", f"{workflow}.root.exit-handler-1.{task}.executor")
-         if str(_fnv(p)) == given), None
-    )  # fmt: skip
-    if path is None:
-        return []
-    template, tries = _template(task, compiled)
-    paths = [f"{path}({number})" for number in range(tries)] if tries else [path]
-    return [f"{workflow}-{template}-{_fnv(p)}" for p in paths]
+    inside = [workflow]
+    for name in ("root", "exit-handler-1", task, "executor"):
+        nodes = [f"{one}.{name}" for path in inside for one in _tries(path, workflow, there)]
+        found = [path for path in nodes if f"{workflow}-{_fnv(path)}" in there]
+        # Only a profile that tells people how runs end puts the steps below an exit handler.
+        inside = found if found or name != "exit-handler-1" else inside
+    template = _template(task, compiled)
+    return [f"{workflow}-{template}-{_fnv(one)}" for path in inside for one in _tries(path, workflow, there)]
+
+
+def _tries(path: str, workflow: str, there: Container[str]) -> list[str]:
+    """The tries of a node; the node itself where it has none."""
+    numbered = (f"{path}({number})" for number in itertools.count())
+    return list(itertools.takewhile(lambda one: f"{workflow}-{_fnv(one)}" in there, numbered)) or [path]
 
 
 def read(server: Server, run_id: str, pod: str) -> str | None:
@@ -72,19 +83,22 @@ def _through_pages(server: Server, run_id: str, pod: str) -> str | None:
 
 def whole(server: Server, run: Any, step: Step, compiled: Mapping[str, Any]) -> str | None:
     """The log of a step's last try; None where KFP has none."""
-    found = (read(server, run.run_id, pod) for pod in reversed(pods(step, compiled)))
+    found = (read(server, run.run_id, pod) for pod in reversed(pods(run, step, compiled)))
     return next((text for text in found if text is not None), None)
 
 
 class Tail:
     """New lines of one step's log, each time it is asked."""
 
-    def __init__(self, server: Server, run_id: str, names: list[str]) -> None:
-        self._server, self._run_id, self._names = server, run_id, names
+    def __init__(self, server: Server, run_id: str) -> None:
+        self._server, self._run_id = server, run_id
+        self._names: list[str] = []
         self._try, self._shown = 0, 0
 
-    def lines(self, ended: bool) -> list[str]:
-        """Whole lines that were not given yet; once the step has `ended` the last one, too."""
+    def lines(self, names: list[str], ended: bool) -> list[str]:
+        """Whole lines that were not given yet, of the pods that there are by now; once the step has `ended` the last
+        one, too."""
+        self._names = names
         found: list[str] = []
         while self._try < len(self._names):
             text = read(self._server, self._run_id, self._names[self._try])
@@ -106,19 +120,18 @@ class Tail:
         return new.splitlines()
 
 
-def _template(task: str, compiled: Mapping[str, Any]) -> tuple[str, int]:
-    """The name of the template of a task's pod, and how many tries there may be; 0 where it is not tried again."""
+def _template(task: str, compiled: Mapping[str, Any]) -> str:
+    """The name of the template of a task's pod."""
     spec = compiled.get("pipeline_spec", compiled)
     platform = compiled.get("platform_spec", {}).get("platforms", {}).get("kubernetes", {})
     metadata = platform.get("deploymentSpec", {}).get("executors", {}).get(f"exec-{task}", {}).get("podMetadata")
     tasks = spec.get("root", {}).get("dag", {}).get("tasks", {})
     for component in spec.get("components", {}).values():
         tasks = {**component.get("dag", {}).get("tasks", {}), **tasks}
-    policy = tasks.get(task, {}).get("retryPolicy")
-    name = f"{'' if policy is None else 'retry-'}system-container-impl"
+    name = f"{'retry-' if 'retryPolicy' in tasks.get(task, {}) else ''}system-container-impl"
     if metadata is not None:
         name = f"metadata-{len(metadata.get('annotations', {}))}-{len(metadata.get('labels', {}))}-{name}"
-    return name, 0 if policy is None else int(policy.get("maxRetryCount", 0)) + 1
+    return name
 
 
 def _fnv(text: str) -> int:

@@ -1,59 +1,100 @@
 """What keeps a run's pods from running: KFP's API does not say, Kubernetes does.
 
 Read with the user's kubectl, where there is one that may: an image that cannot be pulled, a resource that no node has
-to spare, a quota, a secret that is not there. Where there is none, nothing is found and nothing is said.
+to spare, a quota, a secret that is not there; and how a try ended, where that tells more than its log. Where there is
+none, nothing is found and nothing is said.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pipelines.remote import kubectl
+from components import images
+from pipelines.remote import kubectl, retries
 
 _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _CONFIG = ("CreateContainerConfigError", "CreateContainerError")
+#: What Argo says of a node that it does not try again for the time that has passed.
+_OVER = ("Max duration limit", "Backoff would exceed", "Stopped with", "retry exceeded workflow deadline")
 _NODE_NAME = "workflows.argoproj.io/node-name"
 
 
-def look(namespace: str, context: str | None, run_id: str) -> list[str]:
-    """One message for each thing that holds up a run, with what to do about it; what may change is in brackets."""
+@dataclass(frozen=True, order=True)
+class Obstacle:
+    """Something that holds a run up, or that befell a try of a step."""
+
+    what: str  #: with what to do about it; what may change is in brackets
+    holds: bool = True  #: whether it holds the run up: False where the run goes on, or has another try
+
+
+def look(namespace: str, context: str | None, run_id: str) -> list[Obstacle]:
+    """What holds up a run, and what befell it."""
     found = kubectl.get(
         context, "pods,workflows.argoproj.io", "--namespace", namespace, "--selector", f"pipeline/runid={run_id}"
     )
     return sorted(set(of(found))) if found is not None else []
 
 
-def of(listing: Mapping[str, Any]) -> Iterator[str]:
-    """The messages for a list of pods and workflows, as kubectl gives it."""
+def of(listing: Mapping[str, Any]) -> Iterator[Obstacle]:
+    """As `look`, in a list of pods and workflows as kubectl gives it."""
     for item in listing.get("items", []):
         if item.get("kind") == "Pod":
             yield from _of_pod(item)
         elif item.get("kind") == "Workflow":
             for node in (item.get("status", {}).get("nodes") or {}).values():
-                if node.get("phase") in ("Pending", "Error", "Failed") and "exceeded quota" in node.get("message", ""):
-                    yield f"{_step(node.get('name', ''))}: a quota of the namespace is used up ({node['message']})"
+                yield from _of_node(node)
 
 
-def _of_pod(pod: Mapping[str, Any]) -> Iterator[str]:
+def _of_node(node: Mapping[str, Any]) -> Iterator[Obstacle]:
+    step = _step(node.get("name", ""))
+    if node.get("phase") in ("Pending", "Error", "Failed") and "exceeded quota" in node.get("message", ""):
+        yield Obstacle(f"{step}: a quota of the namespace is used up ({node['message']})")
+    elif _given_up(node):
+        yield Obstacle(
+            f"{step}: failed and was not tried again, whatever the profile says: the cluster's retryPolicy does not "
+            f"let it; {retries.REMEDY}",
+            holds=False,
+        )
+
+
+def _given_up(node: Mapping[str, Any]) -> bool:
+    """Whether Argo left a step alone that had tries to spare: neither the time for them nor the run was over."""
+    given = {one.get("name"): one.get("value") for one in (node.get("inputs") or {}).get("parameters") or []}
+    return (
+        node.get("type") == "Retry"
+        and node.get("phase") in ("Failed", "Error")
+        and len(node.get("children") or []) <= int(given.get("retry-max-count") or 0)
+        and not node.get("message", "").startswith(_OVER)
+    )
+
+
+def _of_pod(pod: Mapping[str, Any]) -> Iterator[Obstacle]:
     step = _step(pod.get("metadata", {}).get("annotations", {}).get(_NODE_NAME, ""))
     status = pod.get("status", {})
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
-            yield f"{step}: {_unschedulable(condition.get('message', ''))}"
+            yield Obstacle(f"{step}: {_unschedulable(condition.get('message', ''))}")
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         waiting = container.get("state", {}).get("waiting") or {}
         ended = container.get("state", {}).get("terminated") or {}
         if waiting.get("reason") in _PULL:
-            yield (
+            yield Obstacle(
                 f"{step}: the image {container.get('image')} cannot be pulled ({waiting['reason']}); push it, or "
                 "correct the profile's images and pull_secrets"
             )
         elif waiting.get("reason") in _CONFIG:
-            yield f"{step}: {waiting.get('message', waiting['reason'])}; k8s/README.md says what must be there"
+            yield Obstacle(
+                f"{step}: {waiting.get('message', waiting['reason'])}; k8s/README.md says what must be there"
+            )
         elif ended.get("reason") == "OOMKilled":
-            yield f"{step}: was ended for using more memory than the profile allows; raise steps.{step}.memory"
+            yield Obstacle(
+                f"{step}: was ended for using more memory than the profile allows; raise "
+                f"steps.{images.PARTS.get(step, step)}.memory",
+                holds=False,
+            )
 
 
 def _unschedulable(message: str) -> str:
@@ -64,6 +105,7 @@ def _unschedulable(message: str) -> str:
 
 
 def _step(path: str) -> str:
-    """``…root.select-best.executor(0)`` → ``select_best``."""
-    parts = [part for part in path.split(".")[1:] if not part.startswith(("executor", "root", "exit-handler"))]
-    return parts[-1].replace("-", "_") if parts else "a pod"
+    """``…root(0).select-best(0).executor(1)`` → ``select_best``; in brackets are tries."""
+    names = [part.partition("(")[0] for part in path.split(".")[1:]]
+    inner = [name for name in names if not name.startswith(("executor", "root", "exit-handler"))]
+    return inner[-1].replace("-", "_") if inner else "a pod"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,6 @@ class Step:
     name: str
     state: str  #: KFP's, or ``CACHED``; ``""`` before it is looked at
     seconds: float  #: since it was started, or that it took
-    detail: Any = None  #: KFP's task detail
 
     @property
     def words(self) -> str:
@@ -33,7 +33,16 @@ class Step:
         return _WORDS.get(self.state, self.state.lower())
 
 
-_WORDS = {"": "waits", "PENDING": "waits", "RUNNING": "runs", "SUCCEEDED": "done", "CACHED": "answered from the cache"}
+_WORDS = {
+    "": "waits",
+    "PENDING": "waits",
+    "RUNNING": "runs",
+    "SUCCEEDED": "done",
+    "CACHED": "answered from the cache",
+    "SKIPPED": "not reached",
+}
+#: Nodes of Argo's graph that hold the steps, and the tries of them.
+_GRAPH = re.compile(r"(root|exit-handler-1)(\(\d+\))?")
 
 
 def find_experiment(server: Server, name: str) -> str | None:
@@ -112,15 +121,17 @@ def steps(run: Any, now: datetime.datetime | None = None) -> list[Step]:
 
     KFP does not say of a step that its cache answered it. What it says is the state of each node of Argo's graph: a
     step's node holds one called ``executor``, which is skipped then. Nodes do not name what they are in, but steps
-    run one after another, and the parts of a step, which have one each, before it.
+    run one after another, and the parts of a step, which have one each, before it. The time that tells their order is
+    the one at which a node was started, also where it was skipped; all are created with the run, KFP says.
     """
     now = now or datetime.datetime.now(datetime.timezone.utc)
     details = list((run.run_details.task_details if run.run_details else None) or [])
+    # A graph that is tried again has all its nodes once more.
+    since = max((_started(detail, now) for detail in details if _GRAPH.fullmatch(detail.display_name)), default=None)
+    details = [detail for detail in details if since is None or _started(detail, now) >= since]
+    details.sort(key=lambda detail: (_started(detail, now), detail.state != "SKIPPED"))
     by_name = {detail.display_name: detail for detail in details}
-    executors = sorted(
-        (detail for detail in details if detail.display_name == "executor"),
-        key=lambda detail: (detail.create_time, detail.state != "SKIPPED"),
-    )
+    executors = [detail for detail in details if detail.display_name == "executor"]
     inside = dict(zip(_in_turn([detail.display_name for detail in details]), executors))
     found = []
     for step in images.STEPS:
@@ -129,21 +140,20 @@ def steps(run: Any, now: datetime.datetime | None = None) -> list[Step]:
             driver = by_name.get(f"{task_name(step)}-driver")
             found.append(Step(step, driver.state if driver and driver.state == "FAILED" else "", 0.0))
             continue
-        cached = step in inside and inside[step].state == "SKIPPED"
-        state = "CACHED" if cached else detail.state or ""
-        found.append(Step(step, state, _seconds(detail, now), detail))
+        cached = detail.state != "SKIPPED" and step in inside and inside[step].state == "SKIPPED"
+        found.append(Step(step, "CACHED" if cached else detail.state or "", _seconds(detail, now)))
     return found
 
 
 def _in_turn(names: Sequence[str]) -> list[str]:
-    """The steps that have begun, and the parts of steps as often as they have, in the order in which they begin."""
-    parts = {step: [part for part, of in images.PARTS.items() if of == step] for step in images.STEPS}
+    """The steps that have begun, and the parts of steps, as often as each has an executor, in the order of these."""
     found = []
     for step in images.STEPS:
-        for part in parts[step]:
-            found += [part] * names.count(task_name(part))
-        if task_name(step) in names:
-            found.append(step)
+        for part in (*(part for part, of in images.PARTS.items() if of == step), step):
+            task = task_name(part)
+            # KFP 2.17 lets Argo try each node again: `train` then holds `train(0)`, and that the executor.
+            tries = sum(re.fullmatch(rf"{task}\(\d+\)", name) is not None for name in names)
+            found += [part] * (tries or names.count(task))
     return found
 
 
@@ -155,6 +165,10 @@ def task_name(step: str) -> str:
 def time_of(value: datetime.datetime | None) -> datetime.datetime | None:
     """A time of KFP's, which writes 1970 for what has not happened yet."""
     return value if value is not None and value.year > 1970 else None
+
+
+def _started(detail: Any, now: datetime.datetime) -> datetime.datetime:
+    return time_of(detail.start_time) or now
 
 
 def _seconds(detail: Any, now: datetime.datetime) -> float:

@@ -4,6 +4,9 @@ A schedule's new form is created disabled, what was there is disabled, the new o
 one deleted. Ended at any point, that leaves at most one enabled, and the same command again ends with exactly one. Not
 covered: two who replace the same schedule at the same moment.
 
+A name is no schedule's alone: KFP lets anybody in the namespace give another pipeline's schedule the same. Those of
+other pipelines are left as they are; where only they have it, that is said.
+
 Deleting leaves runs alone that the old schedule started: KFP would end them with it by default.
 """
 
@@ -18,7 +21,7 @@ import kfp_server_api
 from components.errors import UserError
 from pipelines.remote import kubectl
 from pipelines.remote.server import Missing, Server
-from pipelines.remote.versions import Version, named
+from pipelines.remote.versions import Version, named, pipeline
 
 #: KFP's own default, where the config map `pipeline-install-config` says nothing else.
 _TIMEZONE = "UTC"
@@ -37,21 +40,33 @@ class Wanted:
     account: str
 
 
-def find(server: Server, name: str) -> list[Any]:
-    """The recurring runs of a name, the oldest first; more than one where a replacement did not end."""
+def find(server: Server, name: str, pipeline_id: str | None) -> list[Any]:
+    """The recurring runs of a name and pipeline, the oldest first; more than one where a replacement did not end.
+
+    Raises:
+        UserError: where only other pipelines have schedules of that name.
+    """
     answer = server.recurring_runs.recurring_run_service_list_recurring_runs(
         namespace=server.namespace or "", page_size=_PAGE, filter=named(name)
     )
-    return sorted(answer.recurring_runs or [], key=lambda found: (found.created_at, found.recurring_run_id))
+    there = answer.recurring_runs or []
+    ours = [one for one in there if pipeline_id is not None and _pipeline_of(one) == pipeline_id]
+    if there and not ours:
+        whose = _pipeline_of(there[0]) or "one without a name"
+        raise UserError(
+            f"{name}: is the schedule of another pipeline here ({whose}), and left as it is; `schedule create "
+            "--schedule NAME` makes one of another name"
+        )
+    return sorted(ours, key=lambda found: (found.created_at, found.recurring_run_id))
 
 
 def existing(server: Server, name: str) -> list[Any]:
-    """As `find`.
+    """As `find`, of this project's pipeline.
 
     Raises:
         UserError: where there is none.
     """
-    found = find(server, name)
+    found = find(server, name, pipeline(server))
     if not found:
         raise UserError(f"{name}: no schedule of this name; `schedule create` makes one, `schedule show` lists them")
     return found
@@ -67,7 +82,7 @@ def every(server: Server, experiment_id: str) -> list[Any]:
 
 def put(server: Server, wanted: Wanted) -> tuple[Any, bool]:
     """Make the schedule be as wanted; it, and whether anything was changed."""
-    before = find(server, wanted.name)
+    before = find(server, wanted.name, wanted.version.pipeline_id)
     if len(before) == 1 and enabled(before[0]) and _same(before[0], wanted):
         return before[0], False
     new = server.recurring_runs.recurring_run_service_create_recurring_run(
@@ -128,13 +143,19 @@ def timezone(server: Server) -> str:
 
 def _keep_only(server: Server, kept: Any) -> None:
     """Leave one schedule of its name, enabled: the others are disabled before it is enabled, and deleted after that."""
-    others = [one for one in find(server, kept.display_name) if one.recurring_run_id != kept.recurring_run_id]
+    there = find(server, kept.display_name, _pipeline_of(kept))
+    others = [one for one in there if one.recurring_run_id != kept.recurring_run_id]
     for one in others:
         if enabled(one):
             server.recurring_runs.recurring_run_service_disable_recurring_run(one.recurring_run_id)
     server.recurring_runs.recurring_run_service_enable_recurring_run(kept.recurring_run_id)
     for one in others:
         _delete(server, one)
+
+
+def _pipeline_of(found: Any) -> str | None:
+    reference = found.pipeline_version_reference
+    return reference.pipeline_id if reference is not None else None
 
 
 def _delete(server: Server, found: Any) -> None:

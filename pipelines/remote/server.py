@@ -162,6 +162,10 @@ class _Client(kfp_server_api.ApiClient):
         super().__init__(settings, cookie=access.cookie)
         for name, value in access.headers:
             self.set_default_header(name, value)
+        self._scheme_taken = ""
+        if access.scheme_taken:
+            scheme, other = ("http", "https") if host.startswith("http:") else ("https", "http")
+            self._scheme_taken = f"; {scheme}:// was tried, as none was written: write {other}:// where that is meant"
         self._logged_in = bool(settings.api_key or access.cookie or access.headers)
 
     def request(self, method: str, url: str, **options: Any) -> Any:
@@ -178,7 +182,9 @@ class _Client(kfp_server_api.ApiClient):
         except kfp_server_api.ApiException as error:
             raise self._refused(error) from None
         except urllib3.exceptions.HTTPError as error:
-            raise Unavailable(f"Kubeflow Pipelines does not answer at {host} ({_reason(error)})") from None
+            raise Unavailable(
+                f"Kubeflow Pipelines does not answer at {host} ({_reason(error)}){self._scheme_taken}"
+            ) from None
         if "text/html" in (answer.getheader("content-type") or ""):
             if url.endswith("/log"):
                 raise Missing(f"{host}: KFP's pages do not pass this on")

@@ -71,13 +71,13 @@ def name_of(text: str) -> str:
 
 def find(server: Server, text: str) -> Version | None:
     """The version that holds this compiled pipeline; None where it was not uploaded yet."""
-    pipeline_id = _pipeline(server)
+    pipeline_id = pipeline(server)
     return None if pipeline_id is None else _version(server, pipeline_id, name_of(text))
 
 
 def upload(server: Server, text: str) -> Version:
     """As `find`, uploaded first where it is not there."""
-    name, pipeline_id = name_of(text), _pipeline(server) or _create(server)
+    name, pipeline_id = name_of(text), pipeline(server) or _create(server)
     found = _version(server, pipeline_id, name)
     if found is not None:
         return found
@@ -109,7 +109,8 @@ def _version(server: Server, pipeline_id: str, name: str) -> Version | None:
     return None
 
 
-def _pipeline(server: Server) -> str | None:
+def pipeline(server: Server) -> str | None:
+    """The id of this project's pipeline; None where nothing of it was uploaded yet."""
     answer = server.pipelines.pipeline_service_list_pipelines(namespace=server.namespace or "", filter=named(NAME))
     for found in answer.pipelines or []:
         return str(found.pipeline_id)
@@ -124,7 +125,7 @@ def _create(server: Server) -> str:
     try:
         return str(server.pipelines.pipeline_service_create_pipeline(wanted).pipeline_id)
     except Conflict:
-        found = _pipeline(server)
+        found = pipeline(server)
         if found is None:
             raise
         return found

@@ -15,7 +15,9 @@ from tests.conftest import ROOT
 
 K8S = ROOT / "k8s"
 #: What is rendered here; the folders below overlays/kind refer to KFP's own manifests on the network.
-OVERLAYS = ("kind", "gpu", "gpu-with-queue")
+OVERLAYS = ("kind", "gpu", "gpu-with-components")
+#: Those that an overlay on a cluster may add; what is for KFP's own objects is not among them.
+COMPONENTS = ("kueue", "quota", "eks-pod-identity", "gke-workload-identity")
 
 Manifest = dict[str, Any]
 
@@ -27,16 +29,16 @@ def overlays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Manifes
     shutil.copytree(K8S, copy, ignore=shutil.ignore_patterns("store.env"))
     template = (copy / "base" / "store.env.template").read_text(encoding="utf-8")
     (copy / "overlays" / "kind" / "store.env").write_text(template.replace("=\n", "=canary\n"), encoding="utf-8")
-    queued = copy / "overlays" / "gpu-with-queue"
-    queued.mkdir()
-    (queued / "kustomization.yaml").write_text(
+    with_all = copy / "overlays" / "gpu-with-components"
+    with_all.mkdir()
+    (with_all / "kustomization.yaml").write_text(
         yaml.safe_dump(
             {
                 "apiVersion": "kustomize.config.k8s.io/v1beta1",
                 "kind": "Kustomization",
                 "namespace": "team-a",
                 "resources": ["../gpu"],
-                "components": ["../../components/kueue"],
+                "components": [f"../../components/{name}" for name in COMPONENTS],
             }
         )
     )

@@ -22,15 +22,21 @@ _VOLUMES = {
 }
 
 
-def pod_specs(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The pods that an object makes."""
+def pod_templates(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The pods that an object makes, with their metadata."""
     spec = manifest.get("spec") or {}
     if manifest["kind"] == "Pod":
-        yield spec
+        yield manifest
     elif manifest["kind"] == "CronJob":
-        yield spec["jobTemplate"]["spec"]["template"]["spec"]
+        yield spec["jobTemplate"]["spec"]["template"]
     elif isinstance(spec.get("template"), dict):
-        yield spec["template"]["spec"]
+        yield spec["template"]
+
+
+def pod_specs(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The specifications of the pods that an object makes."""
+    for template in pod_templates(manifest):
+        yield template["spec"]
 
 
 def violations(pod: dict[str, Any]) -> list[str]:

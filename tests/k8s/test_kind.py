@@ -98,9 +98,10 @@ def test_up_makes_the_cluster_loads_the_images_and_waits(machine: Machine) -> No
         f"{on} apply -k k8s/overlays/kind/kfp-cluster",
         f"{on} wait crd/applications.app.k8s.io --for condition=established --timeout=60s",
         f"{on} apply -k k8s/overlays/kind/kfp",
+        f"{on} -n kubeflow delete job defect-diffusion-bucket --ignore-not-found",
         f"{on} apply -k k8s/overlays/kind",
+        f"{on} -n kubeflow wait job/defect-diffusion-bucket --for condition=complete --timeout=30m",
         f"{on} -n kubeflow wait deployment --all --for condition=Available --timeout=20m",
-        f"{on} -n kubeflow wait job/defect-diffusion-bucket --for condition=complete --timeout=15m",
     ]
     keys = machine.root / "k8s" / "overlays" / "kind" / "store.env"
     assert stat.S_IMODE(keys.stat().st_mode) == 0o600
@@ -116,6 +117,34 @@ def test_up_again_keeps_the_cluster_its_keys_and_the_images(machine: Machine) ->
     assert machine.run("up.sh").returncode == 0
     assert keys.read_text().endswith("=b\n")
     assert not [call for call in machine.calls() if call.startswith(("make", "kind create"))]
+
+
+@pytest.mark.parametrize("done_before", [False, True], ids=["a new cluster", "run again"])
+def test_up_does_not_look_for_a_job_that_has_deleted_itself(machine: Machine, done_before: bool) -> None:
+    """Deployments may take longer than the job's time to live, and one of an earlier call may end during this one."""
+    ready(machine, clusters="defect-diffusion")
+    job, old = machine.root / "job", machine.root / "old"
+    if done_before:
+        old.touch()
+    machine.put(
+        "kubectl",
+        f'case "$*" in\n'
+        f'*"delete job"*) rm -f {old} {job};;\n'
+        f'*"apply -k k8s/overlays/kind") [ -e {old} ] || cat </dev/null >{job};;\n'
+        f'*"wait deployment"*) rm -f {old} {job};;\n'
+        f'*"wait job"*) rm -f {old}; [ -e {job} ];;\n'
+        "esac",
+    )
+    done = machine.run("up.sh")
+    assert done.returncode == 0, done.stderr
+
+
+def test_up_says_where_to_look_when_the_bucket_is_not_made(machine: Machine) -> None:
+    ready(machine, clusters="defect-diffusion")
+    machine.put("kubectl", 'case "$*" in *"wait job"*) exit 1;; esac')
+    done = machine.run("up.sh")
+    assert done.returncode == 2
+    assert "error: the store's bucket was not made: kubectl -n kubeflow logs job/defect-diffusion-bucket" in done.stderr
 
 
 def test_run_gives_the_store_the_quickstart_and_follows_a_run(machine: Machine) -> None:
@@ -142,6 +171,7 @@ def test_run_gives_the_store_the_quickstart_and_follows_a_run(machine: Machine) 
         parser().parse_args(command.split()[2:])
     flags = parser().parse_args(commands[3].split()[2:])
     assert (flags.command, flags.profile, flags.host) == ("submit", "kind", "http://localhost:8080")
+    assert flags.context == "kind-defect-diffusion", "whatever kubectl's current one is"
     assert "base_model=s3://defect-diffusion/base-models/base--0123" in flags.set
     with socket.socket() as closed:
         assert closed.connect_ex(("127.0.0.1", port)) != 0, "the forwarded port is closed in the end"

@@ -16,7 +16,9 @@ import yaml
 from components.storage.access import Access
 from pipelines.__main__ import parser
 from pipelines.cluster.placement import CA_FOLDER
-from tests.k8s.conftest import K8S, OVERLAYS, Manifest, named
+from pipelines.remote import retries
+from tests.k8s.conftest import K8S, OVERLAYS, Manifest, named, render
+from tests.k8s.pod_security import pod_templates
 from tests.pipelines.golden import FOLDER as COMPILED
 
 #: Those that KFP 2.17 itself is tested on: the oldest and the newest.
@@ -59,7 +61,7 @@ def test_a_field_that_kubernetes_does_not_know_is_found(overlays: dict[str, list
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_all_of_it_is_in_one_namespace(overlays: dict[str, list[Manifest]], overlay: str) -> None:
     found = {manifest["metadata"].get("namespace") for manifest in overlays[overlay]}
-    assert found == {"team-a" if overlay == "gpu-with-queue" else "kubeflow"}
+    assert found == {"team-a" if overlay == "gpu-with-components" else "kubeflow"}
     subjects = named(overlays[overlay], "RoleBinding", "defect-diffusion")["subjects"]
     assert subjects == [{"kind": "ServiceAccount", "name": "defect-diffusion", "namespace": found.pop()}]
 
@@ -178,26 +180,99 @@ def test_clean_ups_image_needs_the_packages_of_light_steps_alone() -> None:
     assert not {"kfp", "kfp_server_api", "torch", "diffusers", "transformers"} & set(done.stdout.split())
 
 
-def test_gpus_are_bounded_everywhere(overlays: dict[str, list[Manifest]]) -> None:
-    bounds = {name: named(overlays[name], "ResourceQuota", "defect-diffusion")["spec"]["hard"] for name in OVERLAYS}
-    assert {name: bound["requests.nvidia.com/gpu"] for name, bound in bounds.items()} == {
-        "kind": "0",
-        "gpu": "2",
-        "gpu-with-queue": "2",
+def test_a_bound_is_only_where_it_is_asked_for(overlays: dict[str, list[Manifest]]) -> None:
+    """It counts KFP's own pods and everybody's runs in the namespace."""
+    bounds = {name: [m for m in overlays[name] if m["kind"] == "ResourceQuota"] for name in OVERLAYS}
+    assert bounds["kind"] == bounds["gpu"] == []
+    (bound,) = bounds["gpu-with-components"]
+    assert bound["spec"]["hard"] == {"pods": "100", "requests.nvidia.com/gpu": "2"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_mesh_puts_its_proxy_into_a_pod(overlays: dict[str, list[Manifest]], overlay: str) -> None:
+    labels = {
+        f"{manifest['kind']}/{manifest['metadata']['name']}": template["metadata"].get("labels", {})
+        for manifest in overlays[overlay]
+        for template in pod_templates(manifest)
     }
+    assert "CronJob/defect-diffusion-gc" in labels
+    assert {name: found.get("sidecar.istio.io/inject") for name, found in labels.items()} == dict.fromkeys(
+        labels, "false"
+    )
+
+
+def test_addresses_that_give_out_roles_are_open_only_where_that_is_asked_for(
+    overlays: dict[str, list[Manifest]],
+) -> None:
+    """By default a step cannot ask for the role of its node."""
+
+    def opened(overlay: str, labels: dict[str, str]) -> set[tuple[str, int]]:
+        policies = [m["spec"] for m in overlays[overlay] if m["kind"] == "NetworkPolicy"]
+        return {
+            (peer["ipBlock"]["cidr"], port["port"])
+            for policy in policies
+            if policy["podSelector"]["matchLabels"].items() <= labels.items()
+            for rule in policy.get("egress", [])
+            for peer in rule["to"]
+            if "ipBlock" in peer and peer["ipBlock"]["cidr"] != "0.0.0.0/0"
+            for port in rule["ports"]
+        }
+
+    step = pods_of("gpu")[0]["podMetadata"]["labels"]
+    job = named(overlays["gpu"], "CronJob", "defect-diffusion-gc")["spec"]["jobTemplate"]["spec"]["template"]
+    assert opened("gpu", step) == opened("gpu", job["metadata"]["labels"]) == set()
+    eks = {("169.254.170.23/32", 80), ("fd00:ec2::23/128", 80)}
+    gke = {("169.254.169.254/32", 80), ("169.254.169.254/32", 988), ("169.254.169.252/32", 988)}
+    assert opened("gpu-with-components", step) == eks | gke
+    assert opened("gpu-with-components", job["metadata"]["labels"]) == eks
 
 
 def test_the_queue_is_the_one_that_the_profile_names(overlays: dict[str, list[Manifest]]) -> None:
-    queue = named(overlays["gpu-with-queue"], "LocalQueue", "defect-diffusion")
+    queue = named(overlays["gpu-with-components"], "LocalQueue", "defect-diffusion")
     profile = (COMPILED.parents[2] / "pipelines" / "profiles" / "gpu.yaml").read_text(encoding="utf-8")
     assert f"# queue: {queue['metadata']['name']} " in profile
 
 
 @pytest.mark.parametrize("folder", ["kfp", "kfp-cluster"])
-def test_kfp_is_taken_from_one_commit(folder: str) -> None:
+def test_kfp_is_taken_from_one_commit_with_time_to_fetch_it(folder: str) -> None:
     text = (K8S / "overlays" / "kind" / folder / "kustomization.yaml").read_text(encoding="utf-8")
     (reference,) = yaml.safe_load(text)["resources"]
     assert re.fullmatch(
-        r"https://github\.com/kubeflow/pipelines//manifests/kustomize/[\w/-]+\?ref=[0-9a-f]{40}", reference
+        r"https://github\.com/kubeflow/pipelines//manifests/kustomize/[\w/-]+\?ref=[0-9a-f]{40}&timeout=5m", reference
     )
     assert "release 2.17.0" in text
+
+
+#: What KFP 2.17.0's manifests make Argo's controller do with every workflow.
+STOCK = """
+spec:
+  ttlStrategy:
+    secondsAfterCompletion: 3600
+    secondsAfterSuccess: 3600
+    secondsAfterFailure: 3600
+  templateDefaults:
+    retryStrategy:
+      limit: '2'
+      retryPolicy: OnError
+"""
+
+
+def test_on_kind_a_failed_step_is_tried_again(tmp_path: Path) -> None:
+    """The kind overlay's own kustomization, with a stand-in for KFP's manifests."""
+    shutil.copytree(K8S, tmp_path / "k8s")
+    folder = tmp_path / "k8s" / "overlays" / "kind" / "kfp"
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump({**kustomization, "resources": ["manifests"]}))
+    (folder / "manifests").mkdir()
+    data = {"executor": "imagePullPolicy: IfNotPresent", "workflowDefaults": STOCK}
+    controller = {"kind": "ConfigMap", "metadata": {"name": "workflow-controller-configmap"}, "data": data}
+    (folder / "manifests" / "argo.yaml").write_text(yaml.safe_dump({"apiVersion": "v1", **controller}))
+    (folder / "manifests" / "kustomization.yaml").write_text("namespace: kubeflow\nresources: [argo.yaml]\n")
+    (made,) = render(folder)
+    assert made["metadata"] == {"name": "workflow-controller-configmap", "namespace": "kubeflow"}
+    assert made["data"]["executor"] == data["executor"]
+    before, after = yaml.safe_load(STOCK)["spec"], yaml.safe_load(made["data"]["workflowDefaults"])["spec"]
+    assert after == {**before, "templateDefaults": {"retryStrategy": {"limit": "0", "retryPolicy": "Always"}}}
+    policy = retries.of(made)
+    assert policy is not None
+    assert policy.problem is None

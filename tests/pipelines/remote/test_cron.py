@@ -9,7 +9,15 @@ from pipelines.remote.cron import for_kfp
 
 
 @pytest.mark.parametrize(
-    "expression", ["0 0 6 * * 1-5", "*/10 0 6 ? jan,Dec SUN", "0 */15 8-18/2 1 * *", "@daily", "59 59 23 31 12 0"]
+    "expression",
+    [
+        "0 0 6 * * 1-5",
+        "*/10 0 6 ? jan,Dec SUN",
+        "0 */15 8-18/2 1 * *",
+        "@daily",
+        "59 59 23 31 12 0",
+        "0 */60 */24 */31 */12 */7",
+    ],
 )
 def test_what_kfp_reads_stays_as_it_is(expression: str) -> None:
     assert for_kfp(expression) == (expression, None)
@@ -51,6 +59,13 @@ def test_five_fields_are_given_a_second_and_a_note(five: str, six: str) -> None:
         ("0 */0 6 * * *", "minute: '*/0'"),
         ("0 0 1-2-3 * * *", "hour: '1-2-3'"),
         ("0 0 1,,2 * * *", "hour: ''"),
+        ("*/90 * * * *", "minute: '*/90': the field has 60 values, a step of 90"),
+        ("*/61 * * * * *", "second: '*/61'"),
+        ("0 0 8/25 * * *", "hour: '8/25': the field has 24 values"),
+        ("0 0 6 */32 * *", "day of the month: '*/32'"),
+        ("0 0 6 * 1-6/13 *", "month: '1-6/13'"),
+        ("0 6 * * */8", "day of the week: '*/8'"),
+        ("0 6 * * 1-7/8", "day of the week: '1-7/8': the field has 7 values"),
     ],
 )
 def test_what_nobody_reads_is_refused_by_its_field(expression: str, named: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -28,15 +29,18 @@ def test_a_run_that_fails_has_a_status_of_its_own_and_shows_why(
     assert "        crop | error: no images" in said
     assert said.count("reading") == 1
     assert "state      failed" in said
+    assert re.search(r"train +not reached", said)
     kfp.scenes = [failed]
     assert submit(kfp, "--no-logs") == 3
     assert "        crop | error: no images" in capsys.readouterr().out
     assert main(["status", "--host", kfp.url]) == 3
 
 
-def test_logs_are_followed_line_by_line_and_over_tries(kfp: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
-    tried = "retry-system-container-impl"
-    first, second = (argo.pod("train", f"metadata-0-1-{tried}", f"({n})") for n in (0, 1))
+@pytest.mark.parametrize("stock", [True, False], ids=["every node is tried", "executors alone"])
+def test_logs_are_followed_line_by_line_and_over_tries(
+    kfp: KfpServer, capsys: pytest.CaptureFixture[str], stock: bool
+) -> None:
+    first, second = (argo.pod("train", number, stock) for number in (0, 1))
 
     def write(pod: str, text: str, then: argo.Scene) -> argo.Scene:
         def play(run: dict[str, Any]) -> None:
@@ -45,13 +49,21 @@ def test_logs_are_followed_line_by_line_and_over_tries(kfp: KfpServer, capsys: p
 
         return play
 
-    runs_on = argo.scene("RUNNING", snapshot="SUCCEEDED", crop="SUCCEEDED", train="RUNNING")
+    def runs_on(tries: int) -> argo.Scene:
+        states = {"snapshot": "SUCCEEDED", "crop": "SUCCEEDED", "train": "RUNNING"}
+        return argo.look("RUNNING", states, stock=stock, tries={"train": tries})
+
+    ended = argo.look(
+        "SUCCEEDED", dict.fromkeys(("snapshot", "crop", "train"), "SUCCEEDED"), stock=stock, tries={"train": 2}
+    )
     kfp.scenes = [
-        runs_on,
-        write(first, "step 1\nste", runs_on),
-        write(first, "step 1\nstep 2\nkilled", runs_on),
-        write(second, "step 2\n", runs_on),
-        write(second, "step 2\nstep 3", argo.done()),
+        runs_on(0),
+        runs_on(1),
+        write(first, "step 1\nste", runs_on(1)),
+        write(first, "step 1\nstep 2\nkilled", runs_on(1)),
+        runs_on(2),
+        write(second, "step 2\n", runs_on(2)),
+        write(second, "step 2\nstep 3", ended),
     ]
     assert submit(kfp) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("       train |")]
@@ -62,8 +74,9 @@ def test_what_a_lost_node_wrote_does_not_hide_the_next_try(
     kfp: KfpServer, server: Server, compiled: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = started(kfp, server, compiled)
-    kfp.logs[argo.pod("train", "metadata-0-1-retry-system-container-impl", "(1)")] = "step 2\n"
-    kfp.scenes = [argo.scene("RUNNING", train="RUNNING"), argo.done()]
+    kfp.logs[argo.pod("train", 1)] = "step 2\n"
+    kfp.scenes = [argo.look("RUNNING", {"train": "RUNNING"}, tries={"train": 2})]
+    kfp.scenes.append(argo.look("SUCCEEDED", {"train": "SUCCEEDED"}, tries={"train": 2}))
     assert follow.follow(server, run_id, 600, 900, show_logs=True, clock=Time()).state == "SUCCEEDED"
     assert capsys.readouterr().out.count("       train | step 2") == 1
     run = server.runs.run_service_get_run(run_id)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from components.errors import UserError
-from pipelines.remote import follow
+from pipelines.remote import follow, obstacles
 from pipelines.remote.server import Server
 from tests.pipelines.remote import argo
 from tests.pipelines.remote.actions import Time, started
@@ -18,11 +18,20 @@ from tests.pipelines.remote.kfp_server import KfpServer
 
 PULL = {
     "kind": "Pod",
-    "metadata": {"annotations": {"workflows.argoproj.io/node-name": f"{argo.WORKFLOW}.root.train.executor(0)"}},
+    "metadata": {
+        "annotations": {"workflows.argoproj.io/node-name": f"{argo.WORKFLOW}(0).root(0).train(0).executor(1)"}
+    },
     "status": {
         "containerStatuses": [
             {"image": "registry.example.com/train@sha256:12", "state": {"waiting": {"reason": "ImagePullBackOff"}}}
         ]
+    },
+}
+
+DRAWS = {
+    **PULL,
+    "metadata": {
+        "annotations": {"workflows.argoproj.io/node-name": f"{argo.WORKFLOW}.root.shards.shards(0:0).draw.executor(1)"}
     },
 }
 
@@ -38,11 +47,11 @@ QUOTA = {
     "status": {
         "nodes": {
             "a": {
-                "name": f"{argo.WORKFLOW}.root.evaluate.executor(0)",
+                "name": f"{argo.WORKFLOW}(0).root(0).evaluate(0).executor(0)",
                 "phase": "Pending",
                 "message": 'pods "x" is forbidden: exceeded quota: defect-diffusion, requested: pods=1',
             },
-            "b": {"name": f"{argo.WORKFLOW}.root.train.executor(0)", "phase": "Succeeded"},
+            "b": {"name": f"{argo.WORKFLOW}(0).root(0).train(0).executor(0)", "phase": "Succeeded"},
         }
     },
 }
@@ -65,10 +74,6 @@ QUOTA = {
             {**PULL, "status": {"containerStatuses": [{"state": {"waiting": {
                 "reason": "CreateContainerConfigError", "message": 'secret "defect-diffusion-store" not found'}}}]}},
             'train: secret "defect-diffusion-store" not found; k8s/README.md',
-        ),
-        (
-            {**PULL, "status": {"containerStatuses": [{"state": {"terminated": {"reason": "OOMKilled"}}}]}},
-            "train: was ended for using more memory than the profile allows; raise steps.train.memory",
         ),
     ],
 )  # fmt: skip
@@ -108,13 +113,79 @@ def test_an_obstacle_whose_details_change_is_the_same_one(
     assert capsys.readouterr().out.count("cannot be pulled") == 1
 
 
+def given_up(message: str, children: int = 1, **changes: Any) -> dict[str, Any]:
+    """A step with two retries whose executor has ended, as Argo 4.0.5 keeps its node."""
+    parameters = [{"name": "pod-spec-patch", "value": "{}"}, {"name": "retry-max-count", "value": "2"}]
+    node = {
+        "name": f"{argo.WORKFLOW}(0).root(0).train(0).executor",
+        "type": "Retry",
+        "phase": "Failed",
+        "message": message,
+        "inputs": {"parameters": parameters},
+        "children": [f"{argo.WORKFLOW}-{number}" for number in range(children)],
+        **changes,
+    }
+    return {"kind": "Workflow", "status": {"nodes": {"a": node}}}
+
+
+KILLED = {"containerStatuses": [{"state": {"terminated": {"reason": "OOMKilled"}}}]}
+NOT_AGAIN = (
+    "train: failed and was not tried again, whatever the profile says: the cluster's retryPolicy does not let it"
+)
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        (
+            {**PULL, "status": KILLED},
+            "train: was ended for using more memory than the profile allows; raise steps.train.memory",
+        ),
+        (
+            {**DRAWS, "status": KILLED},
+            "draw: was ended for using more memory than the profile allows; raise steps.evaluate.memory",
+        ),
+        (given_up("main: OOMKilled (exit code 137)"), NOT_AGAIN),
+        (given_up("pod deleted", phase="Error"), NOT_AGAIN),
+    ],
+)
+def test_what_befell_a_try_is_said_and_does_not_end_the_watching(
+    kfp: KfpServer, server: Server, compiled: str, kubectl: Callable[[str], Path], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], item: dict[str, Any], expected: str,
+) -> None:  # fmt: skip
+    """Its pod stays there while the next try runs, and that may be for hours."""
+    run_id = started(kfp, server, compiled)
+    (tmp_path / "listing.json").write_text(json.dumps({"items": [item]}))
+    kubectl(f"cat {tmp_path}/listing.json")
+    goes_on = argo.look("RUNNING", {"train": "RUNNING"}, tries={"train": 2})
+    kfp.scenes = [goes_on] * 40 + [argo.scene("FAILED", train="FAILED")]
+    clock = Time()
+    assert follow.follow(server, run_id, 600, 60, show_logs=False, clock=clock).state == "FAILED"
+    assert clock.at > 150
+    assert capsys.readouterr().out.count(expected) == 1
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        given_up("No more retries left", children=3),
+        given_up("Max duration limit exceeded"),
+        given_up("Backoff would exceed max duration limit"),
+        given_up("", phase="Running"),
+        given_up("main: Error (exit code 1)", inputs={}),
+        given_up("main: Error (exit code 1)", type="Pod", children=0),
+    ],
+)
+def test_a_step_that_had_its_tries_or_has_none_is_not_complained_of(item: dict[str, Any]) -> None:
+    assert list(obstacles.of({"items": [item]})) == []
+
+
 def test_a_step_that_was_ended_for_its_memory_is_said_to_be(
     kfp: KfpServer, server: Server, compiled: str, kubectl: Callable[[str], Path], tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     run_id = started(kfp, server, compiled)
-    status = {"containerStatuses": [{"state": {"terminated": {"reason": "OOMKilled"}}}]}
-    (tmp_path / "listing.json").write_text(json.dumps({"items": [{**PULL, "status": status}]}))
+    (tmp_path / "listing.json").write_text(json.dumps({"items": [{**PULL, "status": KILLED}]}))
     kubectl(f"cat {tmp_path}/listing.json")
     kfp.scenes = [argo.scene("FAILED", snapshot="SUCCEEDED", crop="SUCCEEDED", train="FAILED")]
     assert follow.follow(server, run_id, 600, 0, show_logs=True, clock=Time()).state == "FAILED"

@@ -31,7 +31,7 @@ def test_the_plan_says_what_is_known_and_sends_nothing(kfp: KfpServer, capsys: p
     assert "at most 90 h 00 min" in forecast.gpu_time(gpu, [], shards=2)
     assert "pipeline     a new version would be uploaded" in said
     assert "cache        answers nothing: no run of this experiment has succeeded" in said
-    assert re.search(r"train +4 +32Gi +1 × nvidia.com/gpu +12 h 00 min, 3 tries", said)
+    assert re.search(r"train +4 +32Gi +1 × nvidia.com/gpu +12 h 00 min, up to 3 tries", said)
     assert all(request.startswith("GET ") for request in kfp.requests)
     assert main(["submit", "--detach", *flags]) == 0
     argo.done()(next(iter(kfp.runs.values())))

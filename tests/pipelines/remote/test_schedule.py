@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -88,6 +90,51 @@ def test_the_same_again_changes_nothing_and_anything_else_replaces(
 def test_a_wrong_time_is_refused_before_anything_is_sent(kfp: KfpServer) -> None:
     assert create(kfp, "0 25 * * 1") == 2
     assert kfp.requests == []
+
+
+def foreign(kfp: KfpServer, name: str, pipeline: str | None = "theirs") -> dict[str, Any]:
+    """A schedule of somebody else's pipeline, as KFP keeps it; its id is in it."""
+    made = datetime.datetime(2025, 1, 1, tzinfo=datetime.timezone.utc).isoformat()
+    reference = {"pipeline_id": pipeline, "pipeline_version_id": "theirs-1"}
+    one = {
+        "recurring_run_id": f"foreign-{len(kfp.recurring)}", "display_name": name, "experiment_id": "theirs",
+        "mode": "ENABLE", "status": "ENABLED", "created_at": made, "max_concurrency": "1", "no_catchup": False,
+        "trigger": {"cron_schedule": {"cron": "0 0 1 * * *"}}, "service_account": "pipeline-runner",
+        **({"pipeline_version_reference": reference} if pipeline else {"pipeline_spec": {}}),
+    }  # fmt: skip
+    kfp.recurring[str(one["recurring_run_id"])] = one
+    return one
+
+
+@pytest.mark.parametrize("pipeline", ["theirs", None], ids=["a pipeline", "a bare specification"])
+@pytest.mark.parametrize("action", ["create", "show", "pause", "resume", "delete"])
+def test_a_schedule_of_another_pipeline_is_left_alone_whatever_its_name(
+    kfp: KfpServer, capsys: pytest.CaptureFixture[str], action: str, pipeline: str | None
+) -> None:
+    one = foreign(kfp, "boards", pipeline)
+    before = json.dumps(one)
+    status = create(kfp, "0 0 6 * * 1") if action == "create" else command(kfp, action, "boards")
+    assert status == 2
+    said = capsys.readouterr().err
+    assert f"boards: is the schedule of another pipeline here ({pipeline or 'one without a name'})" in said
+    assert [json.dumps(found) for found in kfp.recurring.values()] == [before]
+
+
+@pytest.mark.parametrize("action", ["create", "pause", "resume", "delete"])
+def test_of_two_schedules_of_a_name_ours_is_meant(kfp: KfpServer, action: str) -> None:
+    assert create(kfp, "0 0 6 * * 1") == 0
+    (ours,) = kfp.recurring
+    one = foreign(kfp, "boards")
+    theirs, before = one["recurring_run_id"], json.dumps(one)
+    status = create(kfp, "0 0 7 * * 1") if action == "create" else command(kfp, action, "boards")
+    assert status == 0
+    assert json.dumps(kfp.recurring[theirs]) == before
+    others = {name: found["status"] for name, found in kfp.recurring.items() if name != theirs}
+    if action == "create":
+        assert list(others.values()) == ["ENABLED"]
+        assert ours not in others
+    else:
+        assert others == {"pause": {ours: "DISABLED"}, "resume": {ours: "ENABLED"}, "delete": {}}[action]
 
 
 @pytest.mark.parametrize("fault", [kfp_server.drop, kfp_server.dies_after], ids=["not served", "answer lost"])

@@ -73,6 +73,44 @@ def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
     assert "refused" in said
 
 
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        ("localhost:8080", "http://localhost:8080"),
+        ("127.0.0.1:8080/pipeline", "http://127.0.0.1:8080/pipeline"),
+        ("[::1]:8080", "http://[::1]:8080"),
+        ("localhost", "http://localhost"),
+        ("localhost.example.com", "https://localhost.example.com"),
+        ("kfp:8888", "https://kfp:8888"),
+        ("https://localhost:8080", "https://localhost:8080"),
+    ],
+)
+def test_an_address_without_a_scheme_is_taken_for_what_it_most_likely_is(written: str, asked: str) -> None:
+    """On kind KFP is at localhost, and nobody has a certificate for that."""
+    assert given("--host", written).host == asked
+
+
+def test_where_nobody_answers_the_scheme_that_was_taken_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        status, said = problem(capsys, "--host", f"127.0.0.1:{port}")
+        assert status == 75
+        assert f"at http://127.0.0.1:{port} (" in said
+        assert "; http:// was tried, as none was written: write https:// where that is meant" in said
+        # A name of this machine that is not known as one.
+        monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest: _addresses("127.0.0.1", *rest))
+        _, said = problem(capsys, "--host", f"kfp.example.com:{port}")
+        assert "; https:// was tried, as none was written: write http:// where that is meant" in said
+        _, said = problem(capsys, "--host", f"https://kfp.example.com:{port}")
+        assert "was tried" not in said
+
+
+_addresses = socket.getaddrinfo
+
+
 def test_a_token_is_sent_and_read_anew_for_each_request(kfp: KfpServer, tmp_path: Path) -> None:
     kfp.token = "first"
     path = tmp_path / "token"

@@ -89,9 +89,26 @@ def test_what_only_this_machine_knows_is_refused_before_anything_is_sent(
 ) -> None:
     assert main(["submit", "--profile", "kind", "--host", kfp.url]) == 2
     said = capsys.readouterr().err
-    for key in ("dataset: sample", "base_model: quickstart", "store: None"):
+    for key in ("dataset: sample", "base_model: quickstart"):
         assert f"{key} is known on this machine only" in said
+    assert "store: not given; a cluster has no store of its own: name one, s3://bucket/prefix" in said
+    assert "None" not in said
     assert kfp.requests == []
+
+
+def test_a_profile_that_is_not_named_is_asked_for(kfp: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `make submit` without PROFILE."""
+    assert main(["submit", "--profile", "", "--host", kfp.url, *SETTINGS]) == 2
+    assert capsys.readouterr().err == "error: --profile: nothing given; give a YAML file or one of gpu, kind\n"
+
+
+@pytest.mark.parametrize("flag", ["--stuck-after", "--patience"])
+@pytest.mark.parametrize("value", ["-3", "nan", "soon"])
+def test_minutes_that_are_none_are_said_to_be(capsys: pytest.CaptureFixture[str], flag: str, value: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["status", flag, value])
+    assert caught.value.code == 2
+    assert f"argument {flag}: '{value}' is no number of minutes from 0 on" in capsys.readouterr().err
 
 
 def test_what_kfp_refuses_is_said_in_its_words(kfp: KfpServer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,6 +146,10 @@ def test_logs_of_a_run(kfp: KfpServer, capsys: pytest.CaptureFixture[str]) -> No
     assert "snapshot: done\n12:00:00  looked\n" in said
     assert "crop: answered from the cache, it wrote nothing" in said
     assert "train: runs, KFP has no log of it" in said
+    argo.scene("FAILED", snapshot="SUCCEEDED", crop="CACHED", train="FAILED")(run)
+    assert main(["logs", "--host", kfp.url]) == 0
+    assert "evaluate: not reached, it wrote nothing" in (failed := capsys.readouterr().out)
+    assert "train: failed, KFP has no log of it" in failed
     assert main(["logs", "--host", kfp.url, "--step", "snapshot"]) == 0
     assert "train" not in capsys.readouterr().out
     assert main(["logs", "--host", kfp.url, "--step", "sow"]) == 2
