@@ -1,14 +1,193 @@
-"""What Pillow raises over a file that is no image, is damaged, or unpacks to more pixels than an image has."""
+"""Opening pictures: the one place where Pillow is given a file to read.
+
+Seven formats are read, named to Pillow, since some of its others start programs (PostScript starts Ghostscript), read
+other files, or fail in ways of their own. What a header asks for in memory is worked out, and refused, before anything
+is decoded. Pillow's guard against decompression bombs stays on. Not covered: what pixels mean.
+"""
 
 from __future__ import annotations
 
-import struct
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
-#: Its decoders let many kinds of errors through. `Image.DecompressionBombError` is its guard, which stays on.
-DAMAGED = (
-    *(Image.DecompressionBombError, Image.UnidentifiedImageError),
-    *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
-)
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+#: Bytes of memory that decoding one picture may take: 179 million pixels (Pillow's limit) of a PNG or a baseline JPEG,
+#: 170 million of a TIFF in one strip or a progressive JPEG, 75 million of a WebP.
+MOST = 1_200_000_000
+#: Pixels of a side: as many as a JPEG can have.
+LONGEST = 65_535
+
+# Bytes that Pillow keeps a pixel in; four in every other mode.
+_KEPT = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+# libwebp's canvases and the copies that are made of them.
+_WEBP = 16
+# Decoders that gather all pixels, and copy them, before they are the picture's.
+_IN_PYTHON = {"ppm", "ppm_plain", "bmp_rle"}
+_TURNED = {5, 6, 7, 8}
+_ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLES = 0x0112, 258, 262, 277
+_ROWS, _TILE_WIDTH, _TILE_LENGTH = 278, 322, 323
+_YCBCR = 6
+
+
+# Pillow's own blocks of 16 MB are kept by the C library for the thread that freed them; larger ones are given back.
+Image.core.set_block_size(64 << 20)
+
+
+class Undecodable(Exception):
+    """A picture that cannot be decoded; the message says why, without the file's name and without a remedy."""
+
+
+class TooLarge(Undecodable):
+    """A picture that is refused for its size."""
+
+
+@contextmanager
+def opened(file: Path | BinaryIO, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
+    """A picture of which the header was read. Its pixels are read by `decode`.
+
+    Raises:
+        Undecodable: when it is of another format, damaged, or larger than pictures may be.
+    """
+    with _failures():
+        image = Image.open(file, formats=formats)
+        _check(image)
+    try:
+        with image:
+            yield image
+    except BaseException:
+        # The error's traceback would keep its pixels.
+        image.close()
+        raise
+
+
+def decode(image: Image.Image) -> Image.Image:
+    """The same picture, its pixels read.
+
+    Raises:
+        Undecodable: when it is damaged, or takes more memory than there is.
+    """
+    with _failures():
+        image.load()
+    return image
+
+
+def read(file: Path | BinaryIO, mode: str = "") -> Image.Image:
+    """A picture, decoded, converted to `mode` where one is given.
+
+    Raises:
+        Undecodable: as `opened` and `decode`.
+    """
+    with opened(file) as image:
+        decode(image)
+        return image.convert(mode) if mode else image
+
+
+def displayed_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height as displayed, before decoding: turned as the EXIF orientation says.
+
+    Raises:
+        Undecodable: when the EXIF data are damaged.
+    """
+    turned = _said(image) in _TURNED
+    # Pillow gives a TIFF image's size as it will have turned it, where the orientation is a tag of the image.
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(_ORIENTATION) in _TURNED:
+        turned = False
+    return (image.height, image.width) if turned else image.size
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8, that the decoded pixels have, asked before decoding; 1 where there is none.
+
+    Raises:
+        Undecodable: when the EXIF data are damaged.
+    """
+    # Pillow turns those of TIFF images itself.
+    return 1 if isinstance(image, TiffImageFile) else _said(image)
+
+
+def _said(image: Image.Image) -> int:
+    with _failures():
+        # The PNG reader's own getexif would decode all pixels to look behind them.
+        found = Image.Image.getexif(image).get(_ORIENTATION)
+        return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def kept(image: Image.Image) -> int:
+    """Bytes of memory that the pixels of a decoded picture take."""
+    return image.width * image.height * _KEPT.get(image.mode, 4)
+
+
+def peak(image: Image.Image) -> int:
+    """Bytes of memory that decoding takes at most, by what the header says; what stays afterwards is `kept`.
+
+    Measured with Pillow 12.3 (``python -m tests.bench.pictures``).
+    """
+    pixels, codec = image.width * image.height, image.tile[0][0] if isinstance(image, ImageFile) and image.tile else ""
+    if image.format == "WEBP":
+        return pixels * _WEBP
+    if isinstance(image, JpegImageFile) and image.info.get("progressive"):
+        # All coefficients, two bytes each, before the first pixel.
+        shares = [across * down for _, across, down, _ in image.layer]
+        return kept(image) + 2 * pixels * sum(shares) // max(shares)
+    if isinstance(image, TiffImageFile):
+        turned = kept(image) if image.tag_v2.get(_ORIENTATION, 1) != 1 else 0
+        return kept(image) + max(turned, _strip(image))
+    if codec in _IN_PYTHON:
+        return kept(image) + 2 * pixels * (4 if image.mode == "I" else len(image.getbands()))
+    return kept(image) + (pixels if image.format == "GIF" else 0)
+
+
+def _strip(image: TiffImageFile) -> int:
+    """Bytes of the strip, or the row of tiles, that libtiff unpacks at once."""
+    if all(tile[0] == "raw" for tile in image.tile):
+        return 0
+    tags = image.tag_v2
+    width, height = image.width, image.height
+    if tags.get(_ORIENTATION) in _TURNED:
+        width, height = height, width
+    rows = min(int(tags.get(_ROWS, height)), height)
+    if _TILE_LENGTH in tags:
+        width, rows = int(tags[_TILE_WIDTH]), int(tags[_TILE_LENGTH])
+    said = tags.get(_BITS, (1,))
+    # One number of bits may stand for all samples.
+    bits = max(said) * max(len(said), int(tags.get(_SAMPLES, 1)), 4 if tags.get(_PHOTOMETRIC) == _YCBCR else 1)
+    return ceil(width * rows * bits / 8)
+
+
+def _check(image: Image.Image) -> None:
+    size = f"{image.width} × {image.height} pixels"
+    if max(image.size) > LONGEST:
+        raise TooLarge(f"refused as too large ({size}, at most {LONGEST} a side)")
+    if (needed := peak(image)) > MOST:
+        raise TooLarge(
+            f"refused as too large ({size} take {needed / 1e9:.1f} GB to decode from this kind of {image.format}, "
+            f"at most {MOST / 1e9:.1f})"
+        )
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """What a decoder raises is the file's fault, and its decoders let every kind of error through."""
+    try:
+        yield
+    except Undecodable:
+        raise
+    except Image.DecompressionBombError as error:
+        raise TooLarge(f"refused as too large ({error})") from None
+    except Image.UnidentifiedImageError:
+        raise Undecodable(f"not an image that can be read ({', '.join(FORMATS)}), or damaged") from None
+    except MemoryError:
+        raise Undecodable("cannot be decoded (it takes more memory than there is)") from None
+    except OSError as error:
+        what = "decoded" if error.errno is None else "read"
+        raise Undecodable(f"cannot be {what} ({error.strerror or error})") from None
+    except Exception as error:
+        raise Undecodable(f"cannot be decoded ({error or type(error).__name__})") from None

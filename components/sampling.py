@@ -23,6 +23,8 @@ from components.errors import UserError
 
 #: Pixels that the VAE decodes at once: its activations are the largest of the whole pipeline.
 _DECODED_PIXELS = 512 * 512
+# What diffusers knows, and says only while an image is drawn.
+_PREDICTIONS, _SPACINGS = ("epsilon", "v_prediction", "sample"), ("linspace", "leading", "trailing")
 
 
 class NotFiniteError(ArithmeticError):
@@ -66,8 +68,12 @@ def load(folder: Path, device: str | None = None) -> Model:
         vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, **offline)
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
         scheduler = solver(folder)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: cannot be loaded ({error}); run train again") from None
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        # A damaged config makes these libraries raise errors of every kind.
+        said = f"{type(error).__name__}: {error}"
+        raise UserError(f"{folder}: cannot be loaded ({said}); copy the model again, or run train again") from None
     return _ready(tokenizer, text_encoder, unet, vae, scheduler, where)
 
 
@@ -84,7 +90,11 @@ def load_file(file: Path, config: Path, device: str | None = None) -> Model:
     """
     where = _device(device)
     loaded = pipeline_of(file, config, torch.float16 if where.type == "cuda" else torch.float32)
-    return _ready(loaded.tokenizer, loaded.text_encoder, loaded.unet, loaded.vae, solver(config), where)
+    try:
+        scheduler = solver(config)
+    except Exception as error:
+        raise UserError(f"{config}: its scheduler cannot be used ({error}); copy the configuration again") from None
+    return _ready(loaded.tokenizer, loaded.text_encoder, loaded.unet, loaded.vae, scheduler, where)
 
 
 def pipeline_of(file: Path, config: Path, dtype: torch.dtype, autoencoder: Path | None = None) -> Any:
@@ -126,7 +136,9 @@ def pipeline_of(file: Path, config: Path, dtype: torch.dtype, autoencoder: Path 
         raise UserError(
             f"{file}: tensors missing; the file is not complete, or the configuration another model's"
         ) from None
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    except (MemoryError, torch.OutOfMemoryError, UserError):
+        raise
+    except Exception as error:
         raise UserError(
             f"{file}: cannot be loaded with the configuration in {config} ({type(error).__name__}: {error}); is it the "
             "configuration of this model?"
@@ -172,6 +184,9 @@ def solver(folder: Path) -> Any:
     from diffusers import DPMSolverMultistepScheduler
 
     config = DPMSolverMultistepScheduler.load_config(folder, subfolder="scheduler", local_files_only=True)
+    prediction, spacing = config.get("prediction_type", "epsilon"), config.get("timestep_spacing", "linspace")
+    if prediction not in _PREDICTIONS or spacing not in _SPACINGS:
+        raise ValueError(f"its scheduler has prediction_type {prediction!r} and timestep_spacing {spacing!r}")
     # Settings that choose another algorithm belong to the scheduler that the folder names, not to this one.
     kept = {
         key: config[key]

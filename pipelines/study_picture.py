@@ -58,8 +58,10 @@ def _images(folder: Path, name: str, count: int) -> list[Path]:
 def _labelled(labels: Sequence[str], rows: Sequence[Sequence[Path]]) -> Image.Image:
     from PIL import Image, ImageDraw, ImageFont
 
+    from components.decoding import read
+
     columns = min(len(row) for row in rows)
-    sheet = contact_sheet([Image.open(path) for row in rows for path in row[:columns]], columns, _SIDE, _GAP)
+    sheet = contact_sheet([read(path) for row in rows for path in row[:columns]], columns, _SIDE, _GAP)
     labelled = Image.new("RGB", (sheet.width + _LABEL, sheet.height), "white")
     labelled.paste(sheet, (_LABEL, 0))
     pen, font = ImageDraw.Draw(labelled), ImageFont.load_default(18)

@@ -6,7 +6,7 @@ be. Pickled weights (``.bin``, ``.ckpt``) are refused: reading one runs code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from components.architecture import excesses
 from components.convert.layout import COMPONENTS, Component, canonical
-from components.documents import parse_json
+from components.documents import parse_json, shown
 from components.errors import UserError
 
 _WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
@@ -113,10 +114,13 @@ class Source:
     def _check_pipeline(self) -> None:
         problems = []
         for component, wanted in _CLASSES.items():
-            entry = self.index.get(component) or [None, None]
-            if entry[1] != wanted:
+            entry = self.index.get(component)
+            # A library and a class of it.
+            kind = entry[1] if isinstance(entry, list) and len(entry) == 2 else entry
+            if kind != wanted:
                 problems.append(
-                    f"{self.folder.name}/model_index.json: {component} is {entry[1] or 'absent'}, expected "
+                    f"{self.folder.name}/model_index.json: {component} is "
+                    f"{kind if isinstance(kind, str) else 'absent' if kind is None else shown(kind)}, expected "
                     f"{wanted}; only Stable Diffusion 1.x and 2.x can be written in this layout"
                 )
         if not any((self.folder / "tokenizer").glob("*.json")):
@@ -153,7 +157,12 @@ def weight_files(folder: Path, stem: str) -> list[Path]:
     if whole.is_file():
         return [whole]
     if listing.is_file():
-        names = sorted(set(_json(listing).get("weight_map", {}).values()))
+        listed = _json(listing).get("weight_map")
+        if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
+            raise UserError(
+                f"{folder.name}/{listing.name}: no 'weight_map' from tensors to files; write the checkpoint again"
+            )
+        names = sorted(set(listed.values()))
         if any("/" in name or "\\" in name for name in names):
             raise UserError(f"{folder.name}/{listing.name}: names a file outside its folder; refused")
         absent = [name for name in names if not (folder / name).is_file()]
@@ -177,16 +186,12 @@ def weight_files(folder: Path, stem: str) -> list[Path]:
 def expected_shapes(
     configs: Mapping[Component, Mapping[str, Any]],
 ) -> dict[Component, dict[str, tuple[int, ...]]]:
-    """Canonical tensor names and shapes of the models that the configs describe; allocates nothing."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+    """Canonical tensor names and shapes of the models that the configs describe; allocates nothing.
 
-    with torch.device("meta"):
-        models: dict[Component, torch.nn.Module] = {
-            "unet": UNet2DConditionModel.from_config(dict(configs["unet"])),
-            "vae": AutoencoderKL.from_config(dict(configs["vae"])),
-            "text_encoder": CLIPTextModel(CLIPTextConfig.from_dict(dict(configs["text_encoder"]))),
-        }
+    Raises:
+        UserError: for a config that describes no model, or one of more layers than any has.
+    """
+    models = {component: _built(component, configs[component]) for component in COMPONENTS}
     return {
         component: {
             name: tuple(tensor.shape)
@@ -195,6 +200,27 @@ def expected_shapes(
         }
         for component, model in models.items()
     }
+
+
+def _built(component: Component, config: Mapping[str, Any]) -> torch.nn.Module:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    if problems := excesses(config):
+        raise UserError(*(f"{component}/config.json: {problem}; write the checkpoint again" for problem in problems))
+    build: dict[Component, Callable[[dict[str, Any]], torch.nn.Module]] = {
+        "unet": UNet2DConditionModel.from_config,
+        "vae": AutoencoderKL.from_config,
+        "text_encoder": lambda config: CLIPTextModel(CLIPTextConfig.from_dict(config)),
+    }
+    try:
+        with torch.device("meta"):
+            return build[component](dict(config))
+    except Exception as error:
+        # Whatever these libraries raise over a config: it is the file's fault.
+        said = " ".join(str(error).split()) or type(error).__name__
+        problem = f"describes no {_CLASSES[component]} ({shown(said, 200)})"
+        raise UserError(f"{component}/config.json: {problem}; write the checkpoint again") from None
 
 
 def _listed(template: str, names: list[str]) -> list[str]:

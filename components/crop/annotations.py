@@ -38,6 +38,9 @@ class Mask(Protocol):
     def read(self) -> np.ndarray:
         """Boolean, height × width of the image as displayed."""
 
+    def memory(self) -> int:
+        """Bytes that reading takes at most, what it returns included."""
+
 
 @dataclass(frozen=True)
 class Defect:

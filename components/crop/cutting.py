@@ -1,6 +1,7 @@
 """Make planned crops: read each source image once, cut its crops, write them as PNG.
 
-One image is in memory for each worker. The files do not depend on the number of workers.
+One image, or one mask, is in memory for each worker, and fewer where they are large (`budget`). The files do not depend
+on the number of workers.
 """
 
 from __future__ import annotations
@@ -14,17 +15,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import numpy as np
-from PIL import Image
-
 from components.artifacts import NORMAL, Crop
 from components.crop.annotations import Mask, Problem
 from components.crop.areas import fraction
+from components.crop.budget import PIXELS
 from components.crop.config import CropConfig
-from components.crop.images import Unreadable, read_rgb
+from components.crop.images import Unreadable, picture
 from components.crop.looks import Look, look_at
 from components.crop.plan import Area, Plan, Planned
-from components.crop.window import box_in_crop, cut_image, cut_mask
+from components.crop.window import box_in_crop, cut_image, cut_mask, cut_memory
 from components.parallel import cores, parallel
 from components.progress import Progress
 
@@ -97,23 +96,33 @@ def _kinds(area: Area) -> tuple[str, ...]:
 
 
 def _cut_image(config: CropConfig, path: Path, areas: Sequence[Area], folder: Path) -> list[Made[Area]]:
-    image = read_rgb(path)
-    masks: dict[Mask, np.ndarray] = {}
-    made = []
-    for area in areas:
-        home = _home(folder, area)
-        cropped = cut_image(image, area.window, config.resolution)
-        cropped.save(home / "images" / area.file, compress_level=_PNG_LEVEL)
-        mask = None
-        if isinstance(area, Planned) and area.defect.mask is not None:
-            if area.defect.mask not in masks:
-                masks[area.defect.mask] = area.defect.mask.read()
-            mask = cut_mask(masks[area.defect.mask], area.window, config.resolution)
-            mask.save(home / "masks" / area.file, compress_level=_PNG_LEVEL)
-        crop = _described(config, area)
-        pixels = hashlib.sha256(cropped.tobytes()).hexdigest()
-        made.append(Made(area, crop, _digest(crop, pixels, mask), pixels, look_at(cropped)))
-    return made
+    taken: list[tuple[Crop, str, Look]] = []
+    digests = []
+    masked: dict[Mask, list[int]] = {}
+    beside = max(cut_memory(area.window, config.resolution) for area in areas)
+    with picture(path, beside) as image:
+        for i, area in enumerate(areas):
+            cropped = cut_image(image, area.window, config.resolution)
+            cropped.save(_home(folder, area) / "images" / area.file, compress_level=_PNG_LEVEL)
+            # Pixels, not files: PNG bytes depend on the version of zlib.
+            crop, pixels = _described(config, area), hashlib.sha256(cropped.tobytes()).hexdigest()
+            taken.append((crop, pixels, look_at(cropped)))
+            digests.append(hashlib.sha256(json.dumps([dataclasses.asdict(crop), pixels], sort_keys=True).encode()))
+            if isinstance(area, Planned) and area.defect.mask is not None:
+                masked.setdefault(area.defect.mask, []).append(i)
+    # One after another and none beside the image, which may have a mask for each of many classes.
+    for mask, of_mask in masked.items():
+        with PIXELS.hold(mask.memory() + beside):
+            whole = mask.read()
+            for i in of_mask:
+                cut = cut_mask(whole, areas[i].window, config.resolution)
+                cut.save(_home(folder, areas[i]) / "masks" / areas[i].file, compress_level=_PNG_LEVEL)
+                digests[i].update(cut.tobytes())
+            del whole
+    return [
+        Made(area, crop, digest.hexdigest(), pixels, look)
+        for area, (crop, pixels, look), digest in zip(areas, taken, digests)
+    ]
 
 
 def _described(config: CropConfig, area: Area) -> Crop:
@@ -132,11 +141,3 @@ def _described(config: CropConfig, area: Area) -> Crop:
         box=box_in_crop(area.defect.box, area.window, config.resolution),
         mask_file_name=None if area.defect.mask is None else f"masks/{area.file}",
     )
-
-
-def _digest(crop: Crop, pixels: str, mask: Image.Image | None) -> str:
-    # Pixels, not files: PNG bytes depend on the version of zlib.
-    digest = hashlib.sha256(json.dumps([dataclasses.asdict(crop), pixels], sort_keys=True).encode())
-    if mask is not None:
-        digest.update(mask.tobytes())
-    return digest.hexdigest()

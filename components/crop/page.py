@@ -8,12 +8,12 @@ from statistics import median
 
 from PIL import Image, ImageDraw
 
-from components import report
+from components import decoding, report
 from components.artifacts import SPLITS, CropSet, Split
 from components.crop.annotations import AnnotatedImage, Problem
 from components.crop.config import CropConfig
 from components.crop.cutting import Cuttings, Made
-from components.crop.images import read_rgb
+from components.crop.images import picture
 from components.crop.plan import Area, Planned
 from components.crop.quality import Pair, Quality
 from components.crop.window import Box
@@ -179,10 +179,7 @@ def _flawed(quality: Quality, folder: Path) -> list[Section]:
 
 
 def _sheet(paths: Sequence[Path], columns: int) -> Image.Image:
-    tiles = []
-    for path in paths:
-        with Image.open(path) as image:
-            tiles.append(image.convert("RGB"))
+    tiles = [decoding.read(path, "RGB") for path in paths]
     return report.contact_sheet(tiles, columns, _TILE, background=_GAP)
 
 
@@ -227,9 +224,9 @@ def _originals(made: Sequence[Made[Planned]], normal: Sequence[Made[Area]], root
         by_source.setdefault(m.planned.source, []).append(m)
     figures = []
     for source in _spread(sorted(by_source), _ORIGINALS):
-        image = read_rgb(root / source)
-        scale = min(1.0, _ORIGINAL_SIDE / max(image.size))
-        small = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+        with picture(root / source) as image:
+            scale = min(1.0, _ORIGINAL_SIDE / max(image.size))
+            small = image.shrunk(_ORIGINAL_SIDE)
         draw = ImageDraw.Draw(small)
         for m in by_source[source]:
             for box, colour, width in ((m.planned.window, _WINDOW, 1), (m.planned.defect.box, _DEFECT, 2)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from components.crop.annotations import Annotated, AnnotatedImage, Format, Problem
 from components.crop.config import CropConfig, FormatName
 from components.crop.formats import recognise
-from components.crop.images import Unreadable, read_rgb
+from components.crop.images import Unreadable, picture
 from components.dataset import list_folder
 from components.errors import UserError
 from components.parallel import cores, parallel
@@ -89,10 +89,10 @@ def undecodable(root: Path, sources: Sequence[str]) -> list[Problem]:
 
     def work(source: str) -> Problem | None:
         try:
-            read_rgb(root / source)
+            with picture(root / source):
+                return None
         except Unreadable as error:
             return Problem(source, str(error))
-        return None
 
     progress = Progress("checking the other images", len(sources), unit="image")
     return [p for p in parallel(work, sources, cores(), progress) if p is not None]

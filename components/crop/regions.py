@@ -12,6 +12,17 @@ import numpy as np
 
 from components.crop.window import Box
 
+#: Horizontal runs, pairs of neighbours among them, and pieces of a mask, at most: noise has as many as it has pixels.
+MOST_RUNS, MOST_PAIRS, MOST_PIECES = 1_000_000, 4_000_000, 10_000
+#: Bytes that this takes at most beside the mask.
+MEMORY = 400 << 20
+# Pixels that are looked at at once.
+_STRIP = 1 << 22
+
+
+class Scattered(Exception):
+    """A mask of more pieces than defects could be; the message says how many."""
+
 
 @dataclass(frozen=True)
 class Region:
@@ -25,6 +36,9 @@ def regions(mask: np.ndarray, join: int = 0) -> list[Region]:
     """The pieces of a boolean mask (height × width), 8-connected, top to bottom, then left to right.
 
     Pieces with at most `join` background pixels between them, along either axis, are one.
+
+    Raises:
+        Scattered: for a mask of noise.
     """
     rows, starts, ends = _runs(mask)
     if not len(rows):
@@ -32,6 +46,8 @@ def regions(mask: np.ndarray, join: int = 0) -> list[Region]:
     labels = _components(len(rows), *_neighbours(rows, starts, ends, mask.shape[1], join))
     _, labels = np.unique(labels, return_inverse=True)
     count = int(labels.max()) + 1
+    if count > MOST_PIECES:
+        raise Scattered(f"{count:,} separate pieces, at most {MOST_PIECES:,} are read")
     top, left = np.full(count, mask.shape[0]), np.full(count, mask.shape[1])
     bottom, right = np.zeros(count, int), np.zeros(count, int)
     np.minimum.at(top, labels, rows)
@@ -45,11 +61,23 @@ def regions(mask: np.ndarray, join: int = 0) -> list[Region]:
 
 def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row, first column and column after the last of every horizontal run, in reading order."""
-    padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.int8)
-    padded[:, 1:-1] = mask
-    steps = np.diff(padded, axis=1)
-    rows, starts = np.nonzero(steps == 1)
-    return rows, starts, np.nonzero(steps == -1)[1]
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    height, width = mask.shape
+    rows, count = max(1, _STRIP // max(1, width)), 0
+    for top in range(0, height, rows):
+        strip = mask[top : top + rows]
+        padded = np.zeros((len(strip), width + 2), np.int8)
+        padded[:, 1:-1] = strip
+        steps = np.diff(padded, axis=1)
+        count += np.count_nonzero(steps == 1)
+        if count > MOST_RUNS:
+            raise Scattered(f"noise: {count:,} separate runs of pixels in its first {top + len(strip):,} rows")
+        of, starts = np.nonzero(steps == 1)
+        found.append((of + top, starts, np.nonzero(steps == -1)[1]))
+    if not found:
+        return (np.zeros(0, int),) * 3
+    of, starts, ends = (np.concatenate(parts) for parts in zip(*found))
+    return of, starts, ends
 
 
 def _neighbours(
@@ -60,10 +88,14 @@ def _neighbours(
     stride = width + 2 * join + 4
     first_key, last_key = rows * stride + starts, rows * stride + ends
     left, right = [], []
+    pairs = 0
     for down in range(join + 2):
         low = np.searchsorted(last_key, (rows + down) * stride + starts - join, side="left")
         high = np.searchsorted(first_key, (rows + down) * stride + ends + join, side="right")
         counts = np.maximum(high - low, 0)
+        pairs += int(counts.sum())
+        if pairs > MOST_PAIRS:
+            raise Scattered(f"noise: {len(rows):,} separate runs of pixels close to each other")
         source = np.repeat(np.arange(len(rows)), counts)
         offset = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
         left.append(source)

@@ -7,11 +7,15 @@ image as displayed; boxes are half-open: ``x0 <= x < x1``. Not covered: reading 
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 Box = tuple[int, int, int, int]
+
+# Pixels that are resized at once.
+_STRIP = 1 << 20
 
 
 def window_around(
@@ -67,24 +71,75 @@ def box_in_crop(box: Box, window: Box, resolution: int) -> Box:
     return max(0, x0), max(0, y0), min(resolution, x1), min(resolution, y1)
 
 
-def cut(image: Image.Image, window: Box) -> Image.Image:
-    """The part of `image` (mode RGB or L) in `window`; what lies outside is the image's reflection."""
+class Croppable(Protocol):
+    """An image of which parts are cut."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    def crop(self, box: Box) -> Image.Image:
+        """The part in `box`, which lies inside: mode RGB, L or F."""
+
+
+class _Mask:
+    """A boolean mask as an image of 0 and 255; `mode` is L or F."""
+
+    def __init__(self, mask: np.ndarray, mode: str) -> None:
+        self._mask, self._mode = mask, mode
+        self.height, self.width = mask.shape
+
+    def crop(self, box: Box) -> Image.Image:
+        x0, y0, x1, y1 = box
+        return Image.fromarray(self._mask[y0:y1, x0:x1].astype(np.uint8) * 255).convert(self._mode)
+
+
+def cut(image: Croppable, window: Box) -> Image.Image:
+    """The part of `image` in `window`; what lies outside is the image's reflection."""
     x0, y0, x1, y1 = window
     inside = (max(0, x0), max(0, y0), min(image.width, x1), min(image.height, y1))
     part = image.crop(inside)
-    if inside == window:
+    return _reflected(part, (inside[0] - x0, x1 - inside[2]), (inside[1] - y0, y1 - inside[3]))
+
+
+def _reflected(part: Image.Image, across: tuple[int, int], down: tuple[int, int]) -> Image.Image:
+    """`part` with its reflection on the left and right, above and below: as many pixels as said."""
+    if not any((*across, *down)):
         return part
-    before_x, before_y, after_x, after_y = inside[0] - x0, inside[1] - y0, x1 - inside[2], y1 - inside[3]
-    pads = [(before_y, after_y), (before_x, after_x)] + [(0, 0)] * (len(part.getbands()) > 1)
+    pads = [down, across] + [(0, 0)] * (len(part.getbands()) > 1)
     return Image.fromarray(np.pad(np.asarray(part), pads, mode="reflect"))
 
 
-def cut_image(image: Image.Image, window: Box, resolution: int) -> Image.Image:
+def _reduced(image: Croppable, window: Box, resolution: int, filter: Image.Resampling) -> Image.Image:
+    """What `cut` gives, resized; strip by strip, as Pillow resizes: along the rows first, which is all in 8 bits.
+
+    A window may be many times the image, or nearly all of one that is as large as memory allows.
+    """
+    x0, y0, x1, y1 = window
+    left, top, right, bottom = max(0, x0), max(0, y0), min(image.width, x1), min(image.height, y1)
+    rows = max(1, _STRIP // (x1 - x0))
+    narrow: Image.Image | None = None
+    for row in range(top, bottom, rows):
+        strip = image.crop((left, row, right, min(row + rows, bottom)))
+        strip = _reflected(strip, (left - x0, x1 - right), (0, 0)).resize((resolution, strip.height), filter)
+        if narrow is None:
+            narrow = Image.new(strip.mode, (resolution, bottom - top))
+        narrow.paste(strip, (0, row - top))
+    assert narrow is not None
+    return _reflected(narrow, (0, 0), (top - y0, y1 - bottom)).resize((resolution, resolution), filter)
+
+
+def cut_memory(window: Box, resolution: int) -> int:
+    """Bytes that `cut_image` takes at most, beside the image."""
+    side = window[2] - window[0]
+    return 12 * resolution * max(side, resolution) + 16 * max(_STRIP, side)
+
+
+def cut_image(image: Croppable, window: Box, resolution: int) -> Image.Image:
     """The crop of an RGB image: cut, then resized once, with anti-aliasing, where the sizes differ."""
-    part = cut(image, window)
-    if part.width == resolution:
-        return part
-    return part.resize((resolution, resolution), Image.Resampling.LANCZOS)
+    if window[2] - window[0] == resolution:
+        return cut(image, window)
+    return _reduced(image, window, resolution, Image.Resampling.LANCZOS)
 
 
 def cut_mask(mask: np.ndarray, window: Box, resolution: int) -> Image.Image:
@@ -93,11 +148,10 @@ def cut_mask(mask: np.ndarray, window: Box, resolution: int) -> Image.Image:
     Where it is reduced, a pixel is set that the mask covers by half or more. Where the mask is too thin for
     that, every pixel is set that it touches, so that no scratch is lost or broken into dots.
     """
-    part = cut(Image.fromarray(mask.astype(np.uint8) * 255), window)
-    if part.width == resolution:
-        return part
+    if window[2] - window[0] == resolution:
+        return cut(_Mask(mask, "L"), window)
     # Floating point: one pixel of a hundred is nothing in 8 bits.
-    covered = np.asarray(part.convert("F").resize((resolution, resolution), Image.Resampling.BOX))
+    covered = np.asarray(_reduced(_Mask(mask, "F"), window, resolution, Image.Resampling.BOX))
     inside = Image.fromarray((covered >= 127.5).astype(np.uint8) * 255)
     beside = np.asarray(inside.filter(ImageFilter.MaxFilter(3)))
     return Image.fromarray(np.where((covered > 0) & (beside == 0), np.uint8(255), np.asarray(inside)))

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from components import decoding
 from components.artifacts import SPLITS, CheckpointIndex, CropSet, Split, read_crops, read_json
-from components.decoding import DAMAGED
 from components.errors import UserError
 from components.evaluate.config import too_few
 from components.storage import digest_of, sha256_file
@@ -82,10 +81,9 @@ def read(paths: Sequence[Path], side: int) -> np.ndarray:
     images = np.empty((len(paths), side, side, 3), np.uint8)
     for i, path in enumerate(paths):
         try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except DAMAGED as error:
-            raise UserError(f"{path}: cannot be read ({error}); run crop again") from None
+            pixels = np.asarray(decoding.read(path, "RGB"))
+        except decoding.Undecodable as error:
+            raise UserError(f"{path}: {error}; run crop again") from None
         if pixels.shape != (side, side, 3):
             raise UserError(
                 f"{path}: {pixels.shape[1]} × {pixels.shape[0]} pixels, expected {side} × {side}; run crop again"

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from components import artifacts
-from components.decoding import DAMAGED
+from components.decoding import Undecodable, read
 from components.errors import UserError
 from components.evaluate import loading, measure
 from components.evaluate.config import EvaluateConfig
@@ -37,6 +36,7 @@ from components.runtime import InputPath, Result
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _LEAST = 3
 _AT_ONCE = 32
+_BYTES_AT_ONCE = 256 << 20
 
 
 def compare(
@@ -154,11 +154,11 @@ def _batches(paths: Sequence[Path]) -> Iterator[np.ndarray]:
     batch: list[np.ndarray] = []
     for path in paths:
         try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except DAMAGED as error:
-            raise UserError(f"{path}: cannot be read ({error}); remove it or replace it") from None
-        if batch and (len(batch) == _AT_ONCE or batch[0].shape != pixels.shape):
+            pixels = np.asarray(read(path, "RGB"))
+        except Undecodable as error:
+            raise UserError(f"{path}: {error}; remove it or replace it") from None
+        full = len(batch) == _AT_ONCE or (len(batch) + 1) * pixels.nbytes > _BYTES_AT_ONCE
+        if batch and (full or batch[0].shape != pixels.shape):
             yield np.stack(batch)
             batch = []
         batch.append(pixels)

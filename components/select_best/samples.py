@@ -6,9 +6,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from components import report
+from components import decoding, report
 from components.artifacts import SAMPLES
 from components.checkpoints import step_name
+from components.errors import UserError
 
 #: Images a class, and the side at which each is shown at most: some 100 kB a class.
 COLUMNS, SIDE = 6, 256
@@ -19,21 +20,28 @@ def write_samples(metrics: Path, step: int, folder: Path) -> None:
     """Write the picture into `folder`, from evaluate's `metrics`; none where no images were kept.
 
     Rows are in the order of the classes' names.
+
+    Raises:
+        UserError: for an image that cannot be read.
     """
     rows = [sorted(drawn.glob("*.png"))[:COLUMNS] for drawn in sorted((metrics / "images" / step_name(step)).glob("*"))]
     rows = [row for row in rows if row]
     if not rows:
         return
     columns = max(map(len, rows))
-    with Image.open(rows[0][0]) as first:
-        side = min(first.width, SIDE)
+    side = min(_read(rows[0][0]).width, SIDE)
     pictures: list[Image.Image] = []
     for row in rows:
-        for path in row:
-            with Image.open(path) as image:
-                pictures.append(image.convert("RGB"))
+        pictures += [_read(path) for path in row]
         # A class with fewer images leaves its row's end empty.
         pictures += [Image.new("RGB", (side, side), _GROUND)] * (columns - len(row))
     folder.mkdir(parents=True, exist_ok=True)
     sheet = report.contact_sheet(pictures, columns, side, background=_GROUND)
     sheet.save(folder / SAMPLES, optimize=True)
+
+
+def _read(path: Path) -> Image.Image:
+    try:
+        return decoding.read(path, "RGB")
+    except decoding.Undecodable as error:
+        raise UserError(f"{path}: {error}; run evaluate again") from None

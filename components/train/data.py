@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
 from components.artifacts import Crop
-from components.decoding import DAMAGED
+from components.decoding import Undecodable, read
 from components.errors import UserError
 from components.progress import Progress
 
@@ -71,10 +70,9 @@ def load_images(folder: Path, crops: Sequence[Crop]) -> np.ndarray:
     for crop in crops:
         path = folder / crop.file_name
         try:
-            with Image.open(path) as opened:
-                image = np.asarray(opened.convert("RGB"))
-        except DAMAGED as error:
-            problems.append(f"{path}: cannot be read ({error}); run crop again")
+            image = np.asarray(read(path, "RGB"))
+        except Undecodable as error:
+            problems.append(f"{path}: {error}; run crop again")
             continue
         if images and image.shape != images[0].shape:
             problems.append(
@@ -107,10 +105,14 @@ def load_masks(folder: Path, crops: Sequence[Crop], side: int) -> np.ndarray:
             continue
         path = folder / crop.mask_file_name
         try:
-            with Image.open(path) as opened:
-                mask[:] = np.asarray(opened.convert("L")) > 127
-        except DAMAGED as error:
-            raise UserError(f"{path}: cannot be used as a mask ({error}); run crop again") from None
+            pixels = np.asarray(read(path, "L"))
+        except Undecodable as error:
+            raise UserError(f"{path}: {error}; run crop again") from None
+        if pixels.shape != mask.shape:
+            raise UserError(
+                f"{path}: {pixels.shape[1]}×{pixels.shape[0]} pixels, its crop has {side}×{side}; run crop again"
+            )
+        mask[:] = pixels > 127
     return masks
 
 

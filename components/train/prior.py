@@ -18,6 +18,7 @@ from PIL import Image
 
 from components import artifacts, sampling
 from components.artifacts import NORMAL, Crop, CropSet
+from components.decoding import read
 from components.errors import UserError
 from components.progress import Progress, log
 from components.storage import Store, digest_of
@@ -104,7 +105,7 @@ def _drawn(
             log(f"{count} class images published to {tree.uri}")
         else:
             tree.get_tree(Path(temporary))
-        return np.stack([np.asarray(Image.open(path)) for path in sorted(Path(temporary).glob("*.png"))])
+        return np.stack([np.asarray(read(path, "RGB")) for path in sorted(Path(temporary).glob("*.png"))])
 
 
 def at_once(size: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from components.progress import duration, log
 from pipelines.generation import plan
 from pipelines.generation.nearest import Nearness
 from pipelines.generation.plan import Picture
-from pipelines.generation.source import find
+from pipelines.generation.source import LARGEST, find
 
 _SHEET_COLUMNS, _SHEET_ROWS = 10, 4  # of a class
 _SHEET_SIDE = 96
@@ -69,8 +70,8 @@ def _check(flags: argparse.Namespace) -> None:
         problems.append(f"--steps {flags.steps}: choose 1 to 1000")
     if flags.guidance is not None and not 0 <= flags.guidance <= 100:
         problems.append(f"--guidance {flags.guidance}: choose 0 to 100; 3 to 8 is usual")
-    if flags.size is not None and flags.size > 4096:
-        problems.append(f"--size {flags.size}: at most 4096 pixels")
+    if flags.size is not None and flags.size > LARGEST:
+        problems.append(f"--size {flags.size}: at most {LARGEST} pixels")
     if flags.batch_size is not None and flags.batch_size < 1:
         problems.append(f"--batch-size {flags.batch_size}: at least 1")
     problems += [f"--prompt {text!r}: an empty prompt" for text in flags.prompts if not text.strip()]
@@ -110,7 +111,10 @@ def _present(out: Path) -> list[Picture]:
     found = []
     for label, prompt in held.items():
         for path in sorted((out / "images" / plan.slug(label)).glob("*.png")):
-            found.append(Picture(label, prompt, int(path.stem.rpartition("-")[2])))
+            seed = path.stem.removeprefix(f"{plan.slug(label)}-")
+            # Others may have put files of their own there.
+            if re.fullmatch(r"\d{6,19}", seed, re.ASCII):
+                found.append(Picture(label, prompt, int(seed)))
     return found
 
 
@@ -152,7 +156,7 @@ def _sheet(pictures: Sequence[Picture], out: Path) -> Any:
     blocks: list[tuple[str, Image.Image]] = []
     for label in dict.fromkeys(picture.label for picture in pictures):
         mine = [picture for picture in pictures if picture.label == label][: _SHEET_COLUMNS * _SHEET_ROWS]
-        images = [Image.open(out / picture.file_name) for picture in mine]
+        images = [_picture(out / picture.file_name) for picture in mine]
         blocks.append((f"{label}: “{mine[0].prompt}”", contact_sheet(images, _SHEET_COLUMNS, _SHEET_SIDE)))
     title = 26
     sheet = Image.new("RGB", (blocks[0][1].width, sum(block.height + title for _, block in blocks)), "white")
@@ -162,6 +166,15 @@ def _sheet(pictures: Sequence[Picture], out: Path) -> Any:
         sheet.paste(block, (0, y + title))
         y += block.height + title
     return sheet
+
+
+def _picture(path: Path) -> Any:
+    from components.decoding import Undecodable, read
+
+    try:
+        return read(path)
+    except Undecodable as error:
+        raise UserError(f"{path}: {error}; remove it and give the same command again") from None
 
 
 def _told(nearness: Mapping[str, Nearness]) -> str:

@@ -7,7 +7,6 @@ distances (Meehan, Chaudhuri & Dasgupta 2020, "A Non-Parametric Test to Detect D
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from components.artifacts import Crop, CropSet, Split, read_crops, read_json
+from components.documents import parse_json
 from components.errors import UserError
 from components.progress import Progress
 from pipelines.generation.plan import Picture
@@ -35,10 +35,10 @@ def crops_of(digest: str | None, workdir: Path) -> Path | None:
     """The crops with this digest that a run in `workdir` left, the newest; None where there are none."""
     for path in sorted((workdir / ".local" / "artifacts").glob("*/crop/crops/crops.json"), reverse=True):
         try:
-            found = json.loads(path.read_text(encoding="utf-8")).get("digest")
+            found = parse_json(path.read_bytes())
         except (OSError, ValueError):
             continue
-        if digest is not None and found == digest:
+        if digest is not None and isinstance(found, dict) and found.get("digest") == digest:
             return path.parent
     return None
 
@@ -101,11 +101,12 @@ def _read(path: Path, side: int) -> np.ndarray:
     """Pixels at the crops' size: distances depend on it."""
     from PIL import Image
 
+    from components import decoding
+
     try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove it and give the same command again") from None
+        image = decoding.read(path, "RGB")
+    except decoding.Undecodable as error:
+        raise UserError(f"{path}: {error}; remove it and give the same command again") from None
     if image.size != (side, side):
         image = image.resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(image)

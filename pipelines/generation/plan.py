@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from components.artifacts import write_json
+from components.documents import parse_json, shown
 from components.errors import UserError
 from pipelines.generation.source import Source
 
@@ -74,16 +74,22 @@ def sampling(source: Source, steps: int | None, guidance: float | None, size: in
     """The settings given, or those that the model was measured with, or what is customary.
 
     Raises:
-        UserError: for a size that the VAE cannot make.
+        UserError: for a size that the VAE cannot make, or a header that is damaged.
     """
-    measured = source.generation
+    measured = {"num_inference_steps": 25, "guidance_scale": 7.5, **source.generation}
+    said = measured["num_inference_steps"], measured["guidance_scale"]
+    if not all(isinstance(value, int | float) for value in said) or not (1 <= said[0] <= 1000 and 0 <= said[1] <= 100):
+        raise UserError(
+            f"--model {source.label}: its header says {shown(said[0])} steps with guidance {shown(said[1])}, which is "
+            "damaged; fetch the model again"
+        )
     side = source.resolution if size is None else size
     if side < source.scale or side % source.scale:
         near = max(source.scale, round(side / source.scale) * source.scale)
         raise UserError(f"--size {side}: must be a multiple of {source.scale}, such as {near}")
     return Sampling(
-        steps=int(measured.get("num_inference_steps", 25)) if steps is None else steps,
-        guidance=float(measured.get("guidance_scale", 7.5)) if guidance is None else guidance,
+        steps=int(said[0]) if steps is None else steps,
+        guidance=float(said[1]) if guidance is None else guidance,
         size=side,
     )
 
@@ -105,27 +111,34 @@ def open_folder(out: Path, identity: dict[str, Any], made: dict[str, str]) -> di
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: is a file; name a folder")
     there = {p.name for p in out.iterdir()} if out.is_dir() else set()
-    record: dict[str, Any] = {}
+    prompted: dict[str, str] = {}
     if RECORD in there:
-        try:
-            record = json.loads((out / RECORD).read_text(encoding="utf-8"))
-            before = dict(record["identity"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"--out {out}: {RECORD} cannot be read ({error}); name another folder") from None
-        changed = [f"{k} {before.get(k)} → {v}" for k, v in identity.items() if before.get(k) != v]
-        changed += [
-            f"the prompt of {k}" for k, v in made.items() if k in record["prompts"] and record["prompts"][k] != v
-        ]
+        before, prompted = _recorded(out)
+        changed = [f"{k} {shown(before.get(k))} → {v}" for k, v in identity.items() if before.get(k) != v]
+        changed += [f"the prompt of {k}" for k, v in made.items() if prompted.get(k, v) != v]
         if changed:
             raise UserError(
                 f"--out {out}: holds images made otherwise ({'; '.join(changed)}); name another folder, or remove it"
             )
     elif there:
         raise UserError(f"--out {out}: holds other files ({', '.join(sorted(there)[:3])}); name a new or empty folder")
-    held = {**record.get("prompts", {}), **made}
+    held = {**prompted, **made}
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / RECORD, {"schema": 1, "identity": identity, "prompts": held})
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror}); name a folder that can") from None
     return held
+
+
+def _recorded(out: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the images in `out` were made with, and label → prompt of all of them."""
+    try:
+        record = parse_json((out / RECORD).read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"--out {out}: {RECORD} cannot be read ({error}); name another folder") from None
+    identity, prompted = (record.get(key) if isinstance(record, dict) else None for key in ("identity", "prompts"))
+    texts = prompted.values() if isinstance(prompted, dict) else [None]
+    if not isinstance(identity, dict) or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"--out {out}: {RECORD} is not what this command writes; name another folder")
+    return identity, cast(dict[str, str], prompted)

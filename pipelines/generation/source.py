@@ -15,13 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components.architecture import MOST_LEVELS, excesses
 from components.base_model.layout import COMPONENTS, SUPPORTED
-from components.documents import parse_json
+from components.documents import parse_json, shown
 from components.errors import UserError
 from components.models import catalog
 from components.progress import log
 from components.storage import Store
 from pipelines.embedded_store import EmbeddedStore
+
+#: Pixels of a side that is drawn, at most.
+LARGEST = 4096
+DAMAGED = "the model is damaged; copy or fetch it again"
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,21 @@ class Source:
         trained = self.metadata.get("modelspec.resolution", "").partition("x")[0]
         if re.fullmatch(r"[1-9]\d{0,3}", trained, re.ASCII):
             return int(trained)
-        return int(_config(self.folder / "unet").get("sample_size", 64)) * self.scale
+        side = _config(self.folder / "unet").get("sample_size", 64)
+        # What is drawn from is square.
+        if not isinstance(side, int) or not 1 <= side * self.scale <= LARGEST:
+            raise UserError(f"--model {self.label}: sample_size in unet/config.json is {shown(side)}; {DAMAGED}")
+        return side * self.scale
 
     @property
     def scale(self) -> int:
         """Pixels of a side for one of the latents'."""
-        return int(2 ** (len(_config(self.folder / "vae").get("block_out_channels", [0] * 4)) - 1))
+        levels = _config(self.folder / "vae").get("block_out_channels", [0] * 4)
+        if not isinstance(levels, list) or not 1 <= len(levels) <= MOST_LEVELS:
+            raise UserError(
+                f"--model {self.label}: block_out_channels in vae/config.json is {shown(levels)}; {DAMAGED}"
+            )
+        return 1 << (len(levels) - 1)
 
     def digest(self) -> str:
         """SHA-256 of all weights and of the configuration: equal where the same images come out."""
@@ -198,13 +212,17 @@ def _checked(source: Source) -> Source:
     if missing:
         raise UserError(f"--model {source.label}: {', '.join(missing)} missing in {source.folder}; {SUPPORTED}")
     # Four is what diffusers takes a config to mean that does not say it.
-    channels = _config(source.folder / "unet").get("in_channels", 4)
-    latent = _config(source.folder / "vae").get("latent_channels", 4)
+    configs = {part: _config(source.folder / part) for part in ("unet", "vae", "text_encoder")}
+    channels, latent = configs["unet"].get("in_channels", 4), configs["vae"].get("latent_channels", 4)
     # Beside the latents, one that inpaints is given those of an image, and a mask.
     if not isinstance(latent, int) or channels not in (latent, 2 * latent + 1):
         raise UserError(
-            f"--model {source.label}: its UNet takes {channels} channels, its VAE makes {latent}; {SUPPORTED}"
+            f"--model {source.label}: its UNet takes {shown(channels)} channels, its VAE makes {shown(latent)}; "
+            f"{SUPPORTED}"
         )
+    problems = [f"{part}/config.json: {problem}" for part in configs for problem in excesses(configs[part])]
+    if problems:
+        raise UserError(*(f"--model {source.label}: {problem}; {DAMAGED}" for problem in problems))
     return source
 
 

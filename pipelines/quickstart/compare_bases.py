@@ -17,10 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torchmetrics.image.kid import poly_mmd
 
-from components import sampling
+from components import decoding, sampling
 from components.artifacts import CropSet, Split, read_crops, read_json
 from components.errors import UserError
 from components.extractor import Lite0
@@ -57,8 +56,7 @@ def _pixels(folder: Path, split: Split, name: str) -> Crops:
     images = []
     for crop in read_crops(folder, split):
         if crop.defect == name:
-            with Image.open(folder / split / crop.file_name) as opened:
-                images.append(np.asarray(opened.convert("RGB")))
+            images.append(np.asarray(decoding.read(folder / split / crop.file_name, "RGB")))
     return np.stack(images)
 
 

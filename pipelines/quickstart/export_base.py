@@ -14,6 +14,7 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from components.decoding import read
 from components.errors import UserError
 from pipelines.quickstart.crops import SIZE, Pictures
 from pipelines.quickstart.networks import parameters, sampling_scheduler
@@ -88,8 +89,7 @@ def crops_of_folder(folder: Path, count: int = 500, seed: int = 0) -> np.ndarray
     rng = np.random.default_rng(seed)
     crops: list[np.ndarray] = []
     while len(crops) < count:
-        with Image.open(files[int(rng.integers(len(files)))]) as opened:
-            image = np.asarray(opened.convert("RGB"))
+        image = np.asarray(read(files[int(rng.integers(len(files)))], "RGB"))
         for _ in range(4):
             y, x = (int(rng.integers(0, s - SIZE + 1)) for s in image.shape[:2])
             crops.append(image[y : y + SIZE, x : x + SIZE])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from components.decoding import read
 from pipelines.quickstart.canvas import FloatArray, blur, smooth_noise
 
 Picture = NDArray[np.uint8]  # (size, size, 3)
@@ -53,8 +54,7 @@ def finish_scan(rng: np.random.Generator, masks: Masks, inverted: bool = False) 
 def _as_jpeg(grey: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     file = BytesIO()
     Image.fromarray(grey).save(file, "JPEG", quality=quality)
-    with Image.open(file) as opened:
-        return np.asarray(opened)
+    return np.asarray(read(file))
 
 
 def lighting(rng: np.random.Generator, size: int, strength: float) -> FloatArray:

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from components.crop.config import CropConfig
-from components.crop.images import read_rgb
+from components.crop.images import picture
 from components.crop.step import crop
 from components.crop.window import cut_image, window_around
 from components.parallel import cores, parallel
@@ -55,10 +55,10 @@ def bare(folder: Path, out: Path) -> None:
     config = CropConfig(resolution=RESOLUTION)
 
     def work(path: Path) -> None:
-        image = read_rgb(path)
-        for j, box in enumerate(BOXES):
-            window = window_around(box, *image.size, RESOLUTION, config.context)
-            cut_image(image, window, RESOLUTION).save(out / f"{path.stem}-{j}.png", compress_level=_PNG_LEVEL)
+        with picture(path) as image:
+            for j, box in enumerate(BOXES):
+                window = window_around(box, *image.size, RESOLUTION, config.context)
+                cut_image(image, window, RESOLUTION).save(out / f"{path.stem}-{j}.png", compress_level=_PNG_LEVEL)
 
     out.mkdir()
     paths = sorted(folder.glob("*.jpg"))

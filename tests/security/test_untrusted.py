@@ -16,9 +16,10 @@ import yaml
 from PIL import Image
 
 from components import report
-from components.crop.images import Unreadable, displayed_size, read_mask, read_rgb
+from components.crop.images import Unreadable, displayed_size, read_mask
 from components.errors import UserError
 from components.storage import Store
+from tests.components.crop.pictures import read_rgb
 from tests.conftest import ROOT
 from tests.security.chain import CLASSES, HOME, HOSTILE, PROMPTS, Chain
 from tests.security.identities import OWNER
@@ -187,7 +188,7 @@ def test_images_to_compare_that_unpack_to_too_much_are_refused(tmp_path: Path) -
     from components.evaluate.folders import _batches
 
     (tmp_path / "a.png").write_bytes(_png(60_000, 60_000, zlib.compress(bytes(1 << 20), 9)))
-    with pytest.raises(UserError, match=r"a\.png: cannot be read"):
+    with pytest.raises(UserError, match=r"a\.png: refused as too large"):
         list(_batches([tmp_path / "a.png"]))
 
 

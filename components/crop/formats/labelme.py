@@ -17,9 +17,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from components import decoding
 from components.crop.annotations import Annotated, AnnotatedImage, Format, Found, Problem
+from components.crop.budget import PIXELS
 from components.crop.formats.locating import Images
 from components.crop.formats.polygons import polygon_instance
 from components.crop.formats.reading import (
@@ -41,7 +42,7 @@ from components.crop.formats.shapes import (
     mask_instance,
     united,
 )
-from components.crop.images import displayed_size
+from components.crop.images import Picture, displayed_size
 
 _SIGNS = re.compile(r'"(shapes|imagePath|imageData|imageHeight)"\s*:')
 
@@ -147,22 +148,35 @@ def _points(points: Any) -> list[tuple[float, float]]:
 def _circle(name: str, centre: tuple[float, float], edge: tuple[float, float], size: Size) -> Instance:
     # LabelMe lets circles reach past the image; the part inside counts.
     radius = math.dist(centre, edge)
-    x, y = np.arange(size[0]) + 0.5, np.arange(size[1])[:, None] + 0.5
-    return mask_instance(name, (x - centre[0]) ** 2 + (y - centre[1]) ** 2 <= radius**2)
+    (left, right), (top, bottom) = (
+        (math.floor(min(extent, max(0, middle - radius))), math.ceil(min(extent, max(0, middle + radius))))
+        for middle, extent in zip(centre, size)
+    )
+    with PIXELS.hold((bottom - top) * (right - left)):
+        inside = np.zeros((bottom - top, right - left), bool)
+        across = np.arange(left, left + inside.shape[1]) + 0.5 - centre[0]
+        # Not powers: those of Python's own numbers raise an error where they are too large.
+        with np.errstate(over="ignore"):
+            for row, y in zip(inside, np.arange(top, bottom) + 0.5 - centre[1]):
+                row[:] = across * across + y * y <= radius * radius
+        return mask_instance(name, inside, (left, top), size)
 
 
 def _mask(name: str, corner: tuple[float, float], encoded: Any, size: Size) -> Instance:
     """A painted mask: a PNG as base64 text, laid with its first pixel at `corner`."""
     try:
-        with Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)), formats=["PNG"]) as image:
-            if image.width > size[0] or image.height > size[1]:
-                raise Wrong(f"its mask is {image.width} × {image.height} pixels, more than the image; save it again")
-            part = np.asarray(image.convert("L")) > 0
-    except (TypeError, ValueError, binascii.Error, OSError, SyntaxError, Image.DecompressionBombError):
+        with decoding.opened(io.BytesIO(base64.b64decode(encoded, validate=True)), ("PNG",)) as image:
+            x, y = round(corner[0]), round(corner[1])
+            if x < 0 or y < 0 or x + image.width > size[0] or y + image.height > size[1]:
+                raise Wrong(
+                    f"its mask of {image.width} × {image.height} pixels leaves the image, which is {size[0]} × "
+                    f"{size[1]} pixels; save it again with LabelMe"
+                )
+            with PIXELS.hold(decoding.peak(image) + image.width * image.height):
+                part = Picture(decoding.decode(image), 1)
+                pixels = np.empty((image.height, image.width), bool)
+                for top, bottom in part.strips():
+                    pixels[top:bottom] = np.asarray(part.part((0, top, part.width, bottom)).convert("L")) > 0
+                return mask_instance(name, pixels, (x, y), size)
+    except (TypeError, ValueError, binascii.Error, decoding.Undecodable):
         raise Wrong("its mask is no PNG in base64; save it again with LabelMe") from None
-    x, y = round(corner[0]), round(corner[1])
-    if x < 0 or y < 0 or x + part.shape[1] > size[0] or y + part.shape[0] > size[1]:
-        raise Wrong(f"its mask leaves the image, which is {size[0]} × {size[1]} pixels; save it again with LabelMe")
-    pixels = np.zeros((size[1], size[0]), bool)
-    pixels[y : y + part.shape[0], x : x + part.shape[1]] = part
-    return mask_instance(name, pixels)

@@ -20,9 +20,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from components.crop.annotations import Annotated, AnnotatedImage, Defect, Format, Found, Problem
+from components.crop.budget import PIXELS
 from components.crop.formats.reading import Wrong, class_name
-from components.crop.images import Unreadable, displayed_size, is_image, read_mask
-from components.crop.regions import regions
+from components.crop.images import Unreadable, displayed_size, is_image, mask_memory, read_mask
+from components.crop.regions import MEMORY as REGIONS
+from components.crop.regions import Scattered, regions
 
 # Folder names that say what kind of files they hold, not what they show.
 _GENERIC = {
@@ -43,6 +45,9 @@ class MaskFile:
 
     def read(self) -> np.ndarray:
         return read_mask(self.path)
+
+    def memory(self) -> int:
+        return mask_memory(self.path)
 
 
 class Masks(Format):
@@ -88,16 +93,20 @@ def defects_of_mask(
     mask = MaskFile(root / annotation)
     try:
         class_name(name)
-        pixels = mask.read()
+        own = displayed_size(mask.path)
+        if own != size:
+            return Problem(
+                annotation,
+                f"the mask is {own[0]} × {own[1]} pixels but {image} is {size[0]} × {size[1]} as displayed; they must "
+                "be alike",
+            )
+        with PIXELS.hold(mask.memory() + REGIONS):
+            pieces = regions(mask.read(), join)
     except (Unreadable, Wrong) as error:
         return Problem(annotation, str(error))
-    if (pixels.shape[1], pixels.shape[0]) != size:
-        return Problem(
-            annotation,
-            f"the mask is {pixels.shape[1]} × {pixels.shape[0]} pixels but {image} is "
-            f"{size[0]} × {size[1]} as displayed; they must be alike",
-        )
-    return [Defect(name, piece.box, piece.area, mask) for piece in regions(pixels, join)]
+    except Scattered as error:
+        return Problem(annotation, f"{error}; a mask shows few defects: smooth it, or remove it")
+    return [Defect(name, piece.box, piece.area, mask) for piece in pieces]
 
 
 def class_of(path: str, dataset: str) -> str:

@@ -101,3 +101,53 @@ def test_other_families_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     (other / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match="text_encoder is CLIPTextModelWithProjection, expected CLIPTextModel"):
         Source(other)
+
+
+def _edited(checkpoint: Path, tmp_path: Path, file: str, key: str, value: object) -> Path:
+    damaged = copied(checkpoint, tmp_path)
+    path = damaged / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    return damaged
+
+
+@pytest.mark.parametrize("value", [1, "x", [], ["diffusers"], {"a": 1}, [None, 1]])
+def test_a_part_of_the_index_that_is_no_pair_is_refused(value: object, checkpoint: Path, tmp_path: Path) -> None:
+    damaged = _edited(checkpoint, tmp_path, "model_index.json", "unet", value)
+    with pytest.raises(UserError, match=r"model_index\.json: unet is .*, expected UNet2DConditionModel"):
+        Source(damaged)
+
+
+@pytest.mark.parametrize("listed", [[], None, {"a": 1}, {"a": ["x"]}, "x"])
+def test_a_listing_of_shards_that_is_none_is_refused(listed: object, checkpoint: Path, tmp_path: Path) -> None:
+    damaged = copied(checkpoint, tmp_path)
+    (damaged / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    listing = damaged / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    listing.write_text(json.dumps({"weight_map": listed}))
+    with pytest.raises(UserError, match="no 'weight_map' from tensors to files"):
+        Source(damaged)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "said"),
+    [
+        ("unet", "layers_per_block", 10**6, "layers_per_block is 1000000, at most 8 is built"),
+        ("unet", "layers_per_block", [1, 1, 1, 10**6], "layers_per_block is 1000000"),
+        ("unet", "transformer_layers_per_block", [[1], [10**6]], "transformer_layers_per_block is 1000000"),
+        ("unet", "block_out_channels", [32] * 1000, "block_out_channels has 1,000 entries, at most 8"),
+        ("unet", "block_out_channels", None, "describes no UNet2DConditionModel"),
+        ("unet", "norm_num_groups", 0, "describes no UNet2DConditionModel"),
+        ("vae", "layers_per_block", 10**6, "layers_per_block is 1000000"),
+        ("vae", "block_out_channels", "x", "describes no AutoencoderKL"),
+        ("text_encoder", "num_hidden_layers", 10**9, "num_hidden_layers is 1000000000, at most 64"),
+        ("text_encoder", "hidden_size", "x", "describes no CLIPTextModel"),
+        ("text_encoder", "vocab_size", 10**18, "vocab_size is 1000000000000000000, at most 10,000,000"),
+    ],
+)
+def test_a_config_that_describes_no_model_is_refused(
+    file: str, key: str, value: object, said: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    damaged = _edited(checkpoint, tmp_path, f"{file}/config.json", key, value)
+    with Source(damaged) as source, pytest.raises(UserError) as caught:
+        source.check()
+    assert f"{file}/config.json: {said}" in str(caught.value)
+    assert str(caught.value).endswith("write the checkpoint again")

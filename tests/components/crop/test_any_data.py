@@ -52,7 +52,7 @@ def instances(draw: st.DrawFn, width: int, height: int) -> Instance:
     density = draw(st.sampled_from([0.02, 0.3, 1.0]))
     pixels[y0:y1, x0:x1] = np.random.default_rng(draw(st.integers(0, 99))).random((y1 - y0, x1 - x0)) < density
     pixels[y0, x0] = True
-    return mask_instance(name, pixels)
+    return mask_instance(name, pixels, (0, 0), (width, height))
 
 
 @st.composite
@@ -77,7 +77,7 @@ def data_sets(draw: st.DrawFn) -> Drawn:
         found = draw(st.lists(instances(width, height), max_size=4))
         if i < 2:
             whole = np.ones((height, width), bool)
-            found += [mask_instance(name, whole) for name in ("dent", "scratch")]
+            found += [mask_instance(name, whole, (0, 0), (width, height)) for name in ("dent", "scratch")]
         images.append(AnnotatedImage(path, (width, height), defects_of(found, (width, height))))
     if any(image.size[0] * image.size[1] < config.min_area for image in images[:2]):
         config = config.model_copy(update={"min_area": 0})

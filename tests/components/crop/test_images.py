@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.crop.images import Unreadable, displayed_size, read_mask, read_rgb
+from components.crop.images import Unreadable, displayed_size, read_mask
+from tests.components.crop.pictures import read_rgb
 
 RED = (255, 0, 0)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from components.crop.images import read_rgb
 from components.crop.looks import blur_of, flaws, look_at, soft_throughout
+from tests.components.crop.pictures import read_rgb
 
 
 def photograph(seed: int, mean: float = 120, contrast: float = 40) -> Image.Image:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from components.crop.regions import Region, regions
+from components.crop.regions import Region, Scattered, regions
 
 
 def flood(mask: np.ndarray, join: int) -> list[Region]:
@@ -53,3 +53,14 @@ def test_a_long_snake_is_one_region() -> None:
 
 def test_an_empty_mask_has_none() -> None:
     assert regions(np.zeros((5, 5), bool)) == []
+
+
+def test_noise_is_not_taken_for_pieces() -> None:
+    mask = np.zeros((4000, 4000), bool)
+    mask[::2, ::2] = True
+    with pytest.raises(Scattered, match="noise: 1,0.* separate runs of pixels in its first"):
+        regions(mask, 3)
+    with pytest.raises(Scattered, match="separate runs of pixels close to each other"):
+        regions(mask[:1400, :1400], 3)
+    with pytest.raises(Scattered, match=r"62,500 separate pieces, at most 10,000 are read"):
+        regions(mask[:500, :500])

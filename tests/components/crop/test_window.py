@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from components.crop import window
 from components.crop.window import Box, box_in_crop, cut, cut_image, cut_mask, window_around
 
 RESOLUTIONS = st.sampled_from([32, 64, 128, 512])
@@ -118,3 +119,17 @@ def test_reduction_is_anti_aliased() -> None:
     reduced = np.asarray(cut_image(Image.fromarray(stripes), (0, 0, 256, 256), 64))
     assert reduced.min() > 100
     assert reduced.max() < 155
+
+
+@pytest.mark.parametrize("strip", [1, 300, 1 << 20])
+@pytest.mark.parametrize("seed", range(12))
+def test_a_reduced_crop_is_the_whole_window_resized_however_few_rows_are_taken_at_once(
+    strip: int, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window, "_STRIP", strip)
+    random = np.random.default_rng(seed)
+    width, height = (int(side) for side in random.integers(1, 150, 2))
+    image = Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8))
+    place = window_around((0, 0, width, height), width, height, 32, 0.1)
+    whole = window.cut(image, place).resize((32, 32), Image.Resampling.LANCZOS)
+    assert cut_image(image, place, 32).tobytes() == whole.tobytes()

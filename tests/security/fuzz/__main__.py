@@ -27,7 +27,6 @@ with atheris.instrument_imports(**_SEEN):
     from components.crop.images import Unreadable
     from components.errors import Unavailable, UserError
     from tests.security.fuzz import targets
-    from tests.security.fuzz.mutations import other_word
 
 _RUNS = 10**9
 
@@ -98,7 +97,7 @@ def main(name: str, seconds: str = "60", corpus: str = "") -> None:
 
         def mutate(data: bytes, most: int, seed: int) -> bytes:
             random = Random(seed)
-            return other_word(data, random)[:most] if random.random() < 0.5 else atheris.Mutate(data, most)
+            return target.change(data, random)[:most] if random.random() < 0.5 else atheris.Mutate(data, most)
 
         flags = [f"-max_total_time={seconds}", f"-artifact_prefix={home}/", "-timeout=20", "-rss_limit_mb=2048"]
         atheris.Setup(

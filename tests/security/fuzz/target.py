@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
+
+from tests.security.fuzz.mutations import other_word
 
 
 @dataclass(frozen=True)
@@ -14,3 +17,4 @@ class Target:
     read: Callable[[bytes, Path], object]
     seeds: Callable[[], list[bytes]]  #: good inputs, for others to be made from
     ends: str = ""  #: in the error that some good inputs end with: readers share them, or a part is left out
+    change: Callable[[bytes, Random], bytes] = other_word  #: makes an input into another one, its form kept

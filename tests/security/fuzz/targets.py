@@ -19,7 +19,7 @@ from components import hub, runtime
 from components.archives.unpack import unpack
 from components.artifacts import CheckpointIndex, CropSet, Decision, Metrics, PublishedModel, from_json, read_crops
 from components.crop.config import CropConfig
-from components.crop.images import Unreadable, displayed_size, read_mask, read_rgb
+from components.crop.images import Unreadable, displayed_size, read_mask
 from components.errors import UserError
 from components.models.catalog import Latest
 from components.models.record import record_of
@@ -31,8 +31,10 @@ from pipelines import config
 from pipelines.cleanup.contents import Item, read, read_leases
 from pipelines.cluster import profile
 from tests.components.crop.formats import drawn
+from tests.components.crop.pictures import read_rgb
 from tests.conftest import ROOT
 from tests.security.fuzz.annotations import PLACES, reading
+from tests.security.fuzz.pictures import other_picture
 from tests.security.fuzz.target import Target
 
 FIXTURES = drawn.FIXTURES
@@ -287,7 +289,7 @@ TARGETS: dict[str, Target] = {
         lambda: [b"s3://bucket/prefix", b"hf://owner/name@main", b"dvc+https://host/r.git?path=data&rev=v1&remote=r"],
         "no URL of|names no repository|not a place",
     ),
-    "image": Target(_image, _image_seeds, "not a binary mask"),
+    "image": Target(_image, _image_seeds, change=other_picture, ends="not a binary mask"),
     "zip": _archive(".zip"),
     "tar": _archive(".tar"),
     "tar-gz": _archive(".tar.gz"),
