@@ -30,6 +30,9 @@ class Pixels:
             mask[y0:y1, x0:x1] = True
         return mask
 
+    def memory(self) -> int:
+        return SIZE[0] * SIZE[1]
+
 
 def defect(box: Box, name: str = "dent", mask: Pixels | None = None) -> Defect:
     return Defect(name, box, (box[2] - box[0]) * (box[3] - box[1]), mask)
