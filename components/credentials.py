@@ -11,8 +11,9 @@ import re
 
 from components.errors import UserError
 
-#: Printable ASCII without blanks, and with them.
+#: Printable ASCII without blanks, and with them; control characters.
 _WORD, _WORDS = re.compile(r"[!-~]*"), re.compile(r"[ -~]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def checked(value: str, name: str, blanks: bool = False) -> str:
@@ -29,4 +30,19 @@ def checked(value: str, name: str, blanks: bool = False) -> str:
     if not (_WORDS if blanks else _WORD).fullmatch(found):
         what = "a line break or another character" if blanks else "a blank, a line break or another character"
         raise UserError(f"{name}: holds {what} that no secret of this kind can have; set it again, as it was given out")
+    return found
+
+
+def signing(value: str, name: str) -> str:
+    """The secret `value`, with which requests are signed and which is never sent, without blanks at its ends.
+
+    Args:
+        name: as in `checked`.
+
+    Raises:
+        UserError: for more than one line, which is two secrets, or half of something else.
+    """
+    found = value.strip()
+    if _CONTROL.search(found):
+        raise UserError(f"{name}: holds a line break or another control character; set it again, as it was given out")
     return found

@@ -8,7 +8,7 @@ is decoded. Pillow's guard against decompression bombs stays on. Not covered: wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from math import ceil
 from pathlib import Path
 from typing import BinaryIO
@@ -22,8 +22,8 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 #: Bytes of memory that decoding one picture may take: 179 million pixels (Pillow's limit) of a PNG or a baseline JPEG,
 #: 170 million of a TIFF in one strip or a progressive JPEG, 75 million of a WebP.
 MOST = 1_200_000_000
-#: Pixels of a side: as many as a JPEG can have.
-LONGEST = 65_535
+#: Pixels of a side: a line-scan camera's images have many lines, each of which takes memory by itself.
+LONGEST = 1_000_000
 
 # Bytes that Pillow keeps a pixel in; four in every other mode.
 _KEPT = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
@@ -56,23 +56,31 @@ def opened(file: Path | BinaryIO, formats: tuple[str, ...] = FORMATS) -> Iterato
     Raises:
         Undecodable: when it is of another format, damaged, or larger than pictures may be.
     """
-    with _failures():
-        image = Image.open(file, formats=formats)
-        _check(image)
-    try:
-        with image:
-            yield image
-    except BaseException:
-        # The error's traceback would keep its pixels.
-        image.close()
-        raise
+    with ExitStack() as stack:
+        with _failures():
+            try:
+                # Not by its name: Pillow would map uncompressed pixels into memory, and those of a TIFF image that is
+                # to be turned in the wrong order.
+                stream = stack.enter_context(file.open("rb")) if isinstance(file, Path) else file
+                image = Image.open(stream, formats=formats)
+                _check(image)
+            except MemoryError:
+                raise Undecodable("cannot be decoded (its header asks for more memory than there is)") from None
+        try:
+            with image:
+                yield image
+        except BaseException:
+            # The error's traceback would keep its pixels.
+            image.close()
+            raise
 
 
 def decode(image: Image.Image) -> Image.Image:
     """The same picture, its pixels read.
 
     Raises:
-        Undecodable: when it is damaged, or takes more memory than there is.
+        Undecodable: when it is damaged.
+        MemoryError: when there is less memory than `peak`, which is not the picture's fault.
     """
     with _failures():
         image.load()
@@ -87,7 +95,17 @@ def read(file: Path | BinaryIO, mode: str = "") -> Image.Image:
     """
     with opened(file) as image:
         decode(image)
-        return image.convert(mode) if mode else image
+        return convert(image, mode) if mode else image
+
+
+def convert(image: Image.Image, mode: str) -> Image.Image:
+    """The same picture in another mode.
+
+    Raises:
+        Undecodable: when there is no way from its own (CIE L*a*b* has none).
+    """
+    with _failures():
+        return image.convert(mode)
 
 
 def displayed_size(image: Image.Image) -> tuple[int, int]:
@@ -178,14 +196,12 @@ def _failures() -> Iterator[None]:
     """What a decoder raises is the file's fault, and its decoders let every kind of error through."""
     try:
         yield
-    except Undecodable:
+    except (Undecodable, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise TooLarge(f"refused as too large ({error})") from None
     except Image.UnidentifiedImageError:
         raise Undecodable(f"not an image that can be read ({', '.join(FORMATS)}), or damaged") from None
-    except MemoryError:
-        raise Undecodable("cannot be decoded (it takes more memory than there is)") from None
     except OSError as error:
         what = "decoded" if error.errno is None else "read"
         raise Undecodable(f"cannot be {what} ({error.strerror or error})") from None

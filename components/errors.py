@@ -33,12 +33,18 @@ _SECRETS = (
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/@:]{0,200}:[^\s]{0,2000}@"), r"\1…@"),
     (re.compile(r"(?i)\b((?!(?:[a-z0-9]{1,10}\+)?ssh:)[a-z][a-z0-9+.-]{0,30}://)[^\s/@]{1,500}@"), r"\1…@"),
     (
-        re.compile(
-            r"(?i)([?&#;](?:[\w-]{0,40}(?:token|secret|password|signature|credential|key)[\w-]{0,40}"
-            r"|(?:[\w-]{0,40}[_-])?(?:sig|sas|code|auth|pwd|pass))=)[^\s&'\"]+"
-        ),
+        re.compile(r"(?i)([?&][\w-]{0,40}(?:token|secret|password|signature|credential|key)[\w-]{0,40}=)[^\s&'\"]+"),
         r"\1…",
     ),
+    # Azure's connection strings.
+    (re.compile(r"(?i)\b((?:AccountKey|SharedAccessSignature)=)[^\s;'\"]+"), r"\1…"),
+)
+
+#: What follows the place in a URL, where words mean a secret that mean anything elsewhere.
+_AFTER = re.compile(r"(?i)\b[a-z][a-z0-9+.-]{0,30}://[^\s?#;]{0,2000}[?#;]\S{1,20000}")
+_SIGNS = re.compile(
+    r"(?i)([?&#;](?:[\w-]{0,40}(?:token|secret|password|signature|credential|key)[\w-]{0,40}"
+    r"|(?:[\w-]{0,40}[_-])?(?:sig|sas|code|auth|pwd|pw|pass|jwt|sid|sessionid))=)[^\s&#;'\"]+"
 )
 
 
@@ -46,7 +52,7 @@ def without_credentials(text: str) -> str:
     """`text` with what opens the URLs in it left out."""
     for pattern, kept in _SECRETS:
         text = pattern.sub(kept, text)
-    return text
+    return _AFTER.sub(lambda url: _SIGNS.sub(r"\1…", url[0]), text)
 
 
 def holds_credentials(text: str) -> bool:

@@ -25,6 +25,8 @@ from components.errors import UserError
 _DECODED_PIXELS = 512 * 512
 # What diffusers knows, and says only while an image is drawn.
 _PREDICTIONS, _SPACINGS = ("epsilon", "v_prediction", "sample"), ("linspace", "leading", "trailing")
+# Errors that no damaged file makes a library raise: the machine's, or ours.
+_NOT_THE_FILES = (MemoryError, torch.OutOfMemoryError, NameError, ImportError, AssertionError)
 
 
 class NotFiniteError(ArithmeticError):
@@ -68,7 +70,7 @@ def load(folder: Path, device: str | None = None) -> Model:
         vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, **offline)
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
         scheduler = solver(folder)
-    except (MemoryError, torch.OutOfMemoryError):
+    except _NOT_THE_FILES:
         raise
     except Exception as error:
         # A damaged config makes these libraries raise errors of every kind.
@@ -92,6 +94,8 @@ def load_file(file: Path, config: Path, device: str | None = None) -> Model:
     loaded = pipeline_of(file, config, torch.float16 if where.type == "cuda" else torch.float32)
     try:
         scheduler = solver(config)
+    except _NOT_THE_FILES:
+        raise
     except Exception as error:
         raise UserError(f"{config}: its scheduler cannot be used ({error}); copy the configuration again") from None
     return _ready(loaded.tokenizer, loaded.text_encoder, loaded.unet, loaded.vae, scheduler, where)
@@ -136,7 +140,7 @@ def pipeline_of(file: Path, config: Path, dtype: torch.dtype, autoencoder: Path 
         raise UserError(
             f"{file}: tensors missing; the file is not complete, or the configuration another model's"
         ) from None
-    except (MemoryError, torch.OutOfMemoryError, UserError):
+    except (*_NOT_THE_FILES, UserError):
         raise
     except Exception as error:
         raise UserError(

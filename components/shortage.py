@@ -17,8 +17,8 @@ from components.errors import UserError
 #: reason gets lost on the way through torch.
 _SAID = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|std::bad_alloc|_ALLOC_FAILED|"
-    r"can't start new thread|failed to map segment|unable to mmap|os error 12\b|"
-    r"could not create a (?:primitive|memory)",
+    r"can't start new thread|failed to map segment(?!.*not permitted)|unable to mmap|os error 12\b|"
+    r"could not create a (?:primitive(?! descriptor)|memory)",
     re.IGNORECASE,
 )
 _GPU = re.compile(r"\b(?:CUDA|HIP|cuDNN)\b|\bCUBLAS_|\bCUDNN_")

@@ -74,6 +74,9 @@ class PipelineConfig(Settings):
         # What follows in a URL may open it, as a signature does, under names that nobody can list.
         if not place or "://" not in place or not re.search("[?#]", place):
             return place
+        # A key may hold either of them: s3://bucket/lot #7.
+        if place.startswith(("s3://", "gs://")) and not re.search("[?#].*=", place):
+            return place
         # DVC's form has a query, with names that are known.
         from components.versions import dvc_location
 

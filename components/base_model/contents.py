@@ -88,8 +88,8 @@ def _weights_problem(file: Path) -> str:
 def _json_problem(file: Path) -> str:
     try:
         return "" if isinstance(parse_json(file.read_bytes()), dict) else "no JSON object"
-    except ValueError:
-        return "not valid JSON"
+    except ValueError as error:
+        return f"not valid JSON ({error})"
 
 
 def _shards_problem(file: Path, path: str, files: Mapping[str, Path]) -> str:

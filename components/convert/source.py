@@ -218,7 +218,7 @@ def _built(component: Component, config: Mapping[str, Any]) -> torch.nn.Module:
             return build[component](dict(config))
     except Exception as error:
         # Whatever these libraries raise over a config: it is the file's fault.
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = " ".join(f"{type(error).__name__}: {error}".split())
         problem = f"describes no {_CLASSES[component]} ({shown(said, 200)})"
         raise UserError(f"{component}/config.json: {problem}; write the checkpoint again") from None
 

@@ -139,7 +139,7 @@ def picture(path: Path, beside: int = 0) -> Iterator[Picture]:
     with _refused(), decoding.opened(path) as image:
         needed = decoding.peak(image)
     with PIXELS.hold(needed + _WORK + beside):
-        read = _decoded(path)
+        read = _decoded(path, "RGB")
         try:
             if read.stored.mode.startswith("F"):
                 raise Unreadable("floating-point pixels; save it with 8 or 16 bits a channel")
@@ -158,7 +158,7 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         Unreadable: as `picture`, and for a mask of several low values, which would be class numbers.
     """
-    read = _decoded(path)
+    read = _decoded(path, "L")
     deep = _is_deep(read.stored)
     half = 1 << (15 if deep else 7)
     counts = np.zeros(2 * half, np.int64)
@@ -189,9 +189,12 @@ def mask_memory(path: Path) -> int:
         return max(decoding.peak(image), decoding.kept(image) + image.width * image.height) + _WORK
 
 
-def _decoded(path: Path) -> Picture:
+def _decoded(path: Path, mode: str) -> Picture:
+    """The image, decoded; its parts will be converted to `mode`."""
     with _refused(), decoding.opened(path) as image:
         size, orientation = decoding.displayed_size(image), decoding.orientation(image)
+        if not _is_deep(image):
+            decoding.convert(Image.new(image.mode, (1, 1)), mode)
         read = Picture(decoding.decode(image), orientation)
     if read.size != size:
         raise Unreadable("its header and its pixels say different sizes; replace it or remove it")

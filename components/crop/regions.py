@@ -14,10 +14,13 @@ from components.crop.window import Box
 
 #: Horizontal runs, pairs of neighbours among them, and pieces of a mask, at most: noise has as many as it has pixels.
 MOST_RUNS, MOST_PAIRS, MOST_PIECES = 1_000_000, 4_000_000, 10_000
-#: Bytes that this takes at most beside the mask.
-MEMORY = 400 << 20
-# Pixels that are looked at at once.
-_STRIP = 1 << 22
+# Bytes that a run takes at most, with its pairs; pixels that are looked at at once, and the bytes that each takes.
+_RUN, _STRIP, _LOOKED_AT = 400, 1 << 22, 12
+
+
+def memory(pixels: int) -> int:
+    """Bytes that `regions` takes at most beside a mask of so many pixels."""
+    return _RUN * min(MOST_RUNS, pixels // 2) + _LOOKED_AT * min(_STRIP, pixels)
 
 
 class Scattered(Exception):

@@ -21,7 +21,7 @@ import urllib3
 from minio import Minio
 from minio.credentials import AWSConfigProvider, Credentials, IamAwsProvider, Provider, StaticProvider
 
-from components.credentials import checked
+from components.credentials import checked, signing
 from components.errors import UserError
 
 _ENDPOINTS = ("STORE_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -112,8 +112,10 @@ class _Ambient(Provider):
 
 
 def _sendable(credentials: Credentials) -> Credentials:
-    for secret in (credentials.access_key, credentials.secret_key, credentials.session_token):
-        checked(secret or "", "the credentials in the user's AWS file, or of this machine's or pod's role")
+    whose = "the credentials in the user's AWS file, or of this machine's or pod's role"
+    for sent in (credentials.access_key, credentials.session_token):
+        checked(sent or "", whose)
+    signing(credentials.secret_key, whose)
     return credentials
 
 
@@ -164,7 +166,7 @@ def _is_host(name: str) -> bool:
 def _provider(environ: Mapping[str, str]) -> tuple[Provider, str]:
     for prefix in ("STORE", "AWS"):
         names = (f"{prefix}_ACCESS_KEY_ID", f"{prefix}_SECRET_ACCESS_KEY")
-        key, secret = (checked(environ.get(name, ""), name) for name in names)
+        key, secret = (take(environ.get(name, ""), name) for take, name in zip((checked, signing), names))
         if key and secret:
             token = f"{prefix}_SESSION_TOKEN"
             return StaticProvider(key, secret, checked(environ.get(token, ""), token) or None), " and ".join(names)

@@ -172,14 +172,22 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _all_count(self) -> TrainConfig:
-        """Refuse what would change the fingerprint and nothing else. Defaults pass: settings may arrive complete."""
+        """Refuse what would change the fingerprint and nothing else. Defaults pass: settings may arrive complete.
+
+        Where what it counts with was given too, as ``use_ema: false`` over a file with an `ema_decay`, it is meant to
+        lie idle, and is as if it had been left out.
+        """
         mistakes: list[InitErrorDetails] = []
         for name, others in _COUNTS_WITH.items():
             given, default = getattr(self, name), type(self).model_fields[name].default
-            lacking = [f"{k}: {str(v).lower()}" for k, v in others.items() if getattr(self, k) != v]
-            if given != default and lacking:
+            lacking = {k: f"{k}: {str(v).lower()}" for k, v in others.items() if getattr(self, k) != v}
+            if given != default and lacking.keys() & self.model_fields_set:
+                self.__dict__[name] = default
+            elif given != default and lacking:
                 usual = "" if default is None else f", whose default is {default}"
-                text = f"has no effect without {' and '.join(lacking)}; set that too, or leave out {name}{usual}"
+                text = (
+                    f"has no effect without {' and '.join(lacking.values())}; set that too, or leave out {name}{usual}"
+                )
                 # The text as a value: what stands in braces in it is no placeholder.
                 error = PydanticCustomError("no_effect", "{text}", {"text": text})
                 mistakes.append(InitErrorDetails(type=error, loc=(name,), input=given))

@@ -8,6 +8,7 @@ Objects in a store cannot be appended to; TensorBoard reads a folder's files one
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,10 @@ from components.artifacts import EVENTS
 from components.progress import log
 from components.storage import Store
 from components.train.history import History
-from components.train.uploads import persistently
+from components.train.uploads import OUTAGE_SECONDS, persistently
+
+# It says of each number that is none that it is none.
+logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,12 @@ class Events:
         """Note that a step begins now."""
         self._times.append(time.time())
 
-    def upload(self, history: History) -> Callable[[], None]:
-        """What writes the steps to the store that `history` has read by now and no call before this one took."""
+    def upload(self, history: History, patience: float = OUTAGE_SECONDS) -> Callable[[], None]:
+        """What writes the steps to the store that `history` has read by now and no call before this one took.
+
+        Args:
+            patience: how long a store that went away is waited for, seconds.
+        """
         first, self._next = self._next, len(history.losses) + 1
         steps = [
             _Step(
@@ -59,16 +67,16 @@ class Events:
             )
             for number in range(first, self._next)
         ]
-        return partial(self._put, steps)
+        return partial(self._put, steps, patience)
 
-    def _put(self, steps: Sequence[_Step]) -> None:
+    def _put(self, steps: Sequence[_Step], patience: float) -> None:
         if not steps:
             return
         with tempfile.TemporaryDirectory(prefix="events-") as temporary:
             data = _written(steps, Path(temporary)).read_bytes()
         # The attempt's start and not the file's own time, which may go back.
         name = f"events.out.tfevents.{self._started:010d}.{steps[0].number:08d}"
-        persistently(lambda: self._place.put_bytes(name, data, "application/octet-stream"))
+        persistently(lambda: self._place.put_bytes(name, data, "application/octet-stream"), patience)
         if steps[0].number == self._first:
             log(f"curves for TensorBoard: {self._place.uri}")
 

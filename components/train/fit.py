@@ -57,7 +57,6 @@ def fit(trainer: Trainer, run: Run, history: History, events: Events, timing: Ti
                 uploads.submit(events.upload(history), upload(run, trainer, snapshot, history.data()))
             timing.upload_wait = uploads.waited
             if ending and not last:
-                uploads.submit(events.upload(history))
                 uploads.ready()
                 log(f"train: asked to end at step {trainer.done}" + (", state saved" if save else ""))
                 raise SystemExit(128 + signal.SIGTERM)

@@ -145,7 +145,7 @@ def _lead(job: Job, trainer: Trainer, run: Run, history: History, peaks: Peaks) 
         fit(trainer, run, history, events, timing)
     except Diverged as error:
         try:
-            events.upload(history)()
+            events.upload(history, patience=0)()
             report(str(error))
         except (UserError, Unavailable) as other:
             # What ends the step is why training was stopped, not that the store could not be told.

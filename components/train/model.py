@@ -123,6 +123,11 @@ def _check_text(tokenizer: Any, text_encoder: Any, unet: Any, place: str) -> Non
     """
     length, width = text_encoder.config.max_position_embeddings, text_encoder.config.hidden_size
     problems = []
+    if tokenizer.model_max_length > 1_000_000:  # what transformers takes for "not given"
+        raise UserError(
+            f"{place}/tokenizer: tokenizer_config.json gives no model_max_length; write the {length} of the text "
+            "encoder there"
+        )
     if tokenizer.model_max_length > length:
         problems.append(f"tokenizer: texts of {tokenizer.model_max_length} tokens, the text encoder takes {length}")
     if unet.config.cross_attention_dim != width:

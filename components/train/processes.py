@@ -221,10 +221,12 @@ def _work(work: Callable[[Job], None], job: Job, variables: dict[str, str], end:
     said: BaseException | None = None
     try:
         work(job)
-    except (UserError, Unavailable, SystemExit) as error:
+    except SystemExit as error:
         said = error
     except Exception as error:
-        said = refusal(error) or shortage(error, "train")
+        # As `components.runtime.told`. Here, since what led to an error is lost on the way to the step.
+        known = error if isinstance(error, (UserError, Unavailable)) else refusal(error)
+        said = shortage(error, "train") or known
         if said is None:
             traceback.print_exc()
             said = SystemExit(1)

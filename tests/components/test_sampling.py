@@ -160,3 +160,12 @@ def test_weights_cut_short_are_named(part: str, tiny_base: Path, tmp_path: Path)
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(UserError, match=rf"{part}/{file.name}: [\d,]+ bytes of the"):
         sampling.load(folder)
+
+
+def test_a_defect_of_ours_is_not_called_the_models(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(folder: Path) -> None:
+        raise NameError("name 'schedule' is not defined")
+
+    monkeypatch.setattr(sampling, "solver", broken)
+    with pytest.raises(NameError):
+        sampling.load(tiny_base, "cpu")

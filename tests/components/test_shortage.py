@@ -101,6 +101,8 @@ def test_a_file_that_claims_to_be_huge_is_what_its_reader_says() -> None:
     [
         ValueError("a defect"),
         RuntimeError("size mismatch"),
+        RuntimeError("could not create a primitive descriptor for a convolution forward propagation primitive"),
+        ImportError("x.so: failed to map segment from shared object: Operation not permitted"),
         OSError(errno.ENOENT, "out of memory, says the name", "x"),
         UserError("model: it runs out of memory on this GPU; lower it"),
     ],

@@ -23,8 +23,8 @@ from components.crop.annotations import Annotated, AnnotatedImage, Defect, Forma
 from components.crop.budget import PIXELS
 from components.crop.formats.reading import Wrong, class_name
 from components.crop.images import Unreadable, displayed_size, is_image, mask_memory, read_mask
-from components.crop.regions import MEMORY as REGIONS
 from components.crop.regions import Scattered, regions
+from components.crop.regions import memory as regions_memory
 
 # Folder names that say what kind of files they hold, not what they show.
 _GENERIC = {
@@ -100,7 +100,7 @@ def defects_of_mask(
                 f"the mask is {own[0]} × {own[1]} pixels but {image} is {size[0]} × {size[1]} as displayed; they must "
                 "be alike",
             )
-        with PIXELS.hold(mask.memory() + REGIONS):
+        with PIXELS.hold(mask.memory() + regions_memory(size[0] * size[1])):
             pieces = regions(mask.read(), join)
     except (Unreadable, Wrong) as error:
         return Problem(annotation, str(error))

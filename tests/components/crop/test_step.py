@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components import decoding
 from components.artifacts import SPLITS, CropSet, read_crops
 from components.crop import cutting, reading, step
 from components.crop.config import CropConfig
@@ -67,6 +68,18 @@ def test_the_output_does_not_depend_on_the_workers(boards: Boards, run: Run, mon
             monkeypatch.setattr(module, "cores", lambda workers=workers: workers)
         made.append(contents(run(boards.root)[0]))
     assert made[0] == made[1] == made[2]
+
+
+def test_no_picture_is_skipped_for_memory(boards: Boards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(decoding, "decode", refused)
+    with pytest.raises(MemoryError):
+        step.crop(
+            CropConfig(resolution=64, on_error="skip"), str(boards.root), "r1", tmp_path / "c", tmp_path / "r.html"
+        )
+    assert not (tmp_path / "c").exists()
 
 
 def test_another_pixel_is_another_digest(boards: Boards, run: Run) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from components.errors import Unavailable, UserError
 from components.storage import Store, parse_uri
+from components.storage.access import Access
 from pipelines.embedded_store import EmbeddedStore
 
 KEYS = {"STORE_ACCESS_KEY_ID": "key", "STORE_SECRET_ACCESS_KEY": "5up3r-s3cr3t"}
@@ -103,6 +104,19 @@ def test_a_password_in_the_endpoint_is_refused_and_not_repeated() -> None:
 def test_minio_needs_an_address() -> None:
     with pytest.raises(UserError, match="STORE_ENDPOINT_URL: not set; minio://"):
         Store.from_env("minio://bucket", KEYS)
+
+
+def test_a_secret_key_is_any_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It signs requests and is sent with none of them.
+    secret = "pass phrase mit Schlüssel"
+    access = Access.from_env("s3", {**HERE, "STORE_SECRET_ACCESS_KEY": f"{secret}\n"})
+    assert access.provider.retrieve().secret_key == secret
+    with pytest.raises(UserError, match="STORE_SECRET_ACCESS_KEY: holds a line break") as caught:
+        Access.from_env("s3", {**HERE, "STORE_SECRET_ACCESS_KEY": "5up3r\ns3cr3t"})
+    assert "5up3r" not in str(caught.value)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    (tmp_path / "credentials").write_text(f"[default]\naws_access_key_id = me\naws_secret_access_key = {secret}\n")
+    assert Access.from_env("s3", {}).provider.retrieve().secret_key == secret
 
 
 def test_no_secret_in_what_is_printed() -> None:

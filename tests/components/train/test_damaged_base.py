@@ -107,6 +107,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         set_to("tokenizer/tokenizer_config.json", model_max_length=154),
         "tokenizer: texts of 154 tokens, the text encoder takes 77",
     ),
+    "no length of texts": (
+        set_to("tokenizer/tokenizer_config.json", model_max_length=None),
+        "gives no model_max_length; write the 77 of the text encoder there",
+    ),
 }
 
 

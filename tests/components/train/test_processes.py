@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 import torch
 
+from components.artifacts import CheckpointIndex
 from components.errors import UserError
 from components.storage import Store
 from components.train import processes
 from components.train.config import TrainConfig
+from components.train.job import Job
 from components.train.step import train
 from tests.components.train.test_resume import same, tensors
 from tests.conftest import ROOT
@@ -179,6 +181,21 @@ def test_a_mistake_is_reported_as_by_one_process(crops: Path, tiny_base: Path, s
     given = arguments(crops, tiny_base, store.at("test-processes", "mistake"), tmp_path)
     with pytest.raises(UserError, match=r"train\.class_prompt 'a photo of dark' is the prompt of dark too"):
         train(TrainConfig(**{**TWO, "class_prompt": "a photo of dark"}), **given)
+
+
+def read_without_memory(job: Job) -> None:
+    """As a reader that takes any error for a damaged file."""
+    try:
+        torch.ones(1 << 46)
+    except RuntimeError:
+        raise UserError("base: its files are damaged; copy it again") from None
+
+
+def test_memory_that_runs_out_is_told_as_by_one_process(tmp_path: Path) -> None:
+    config = TrainConfig(num_processes=2, num_threads=1)
+    job = Job(config, tmp_path, tmp_path, "", CheckpointIndex("", "", "", "", "", 64, {}, [], {}), 0.0, tmp_path)
+    with pytest.raises(UserError, match=r"^memory ran out \(.*lower train\.train_batch_size"):
+        processes.train_together(read_without_memory, job, config)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

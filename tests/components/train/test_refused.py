@@ -17,6 +17,7 @@ from components.storage import Store
 from components.train import config as settings
 from components.train import processes
 from components.train.config import TrainConfig
+from pipelines.config import load
 from tests.components.train.actions import Train
 
 pytestmark = pytest.mark.integration
@@ -150,6 +151,15 @@ def test_a_setting_that_would_do_nothing_is_refused(name: str) -> None:
         if key != "class_prompt":
             with pytest.raises(ValueError, match=key):
                 TrainConfig(**{name: value, **{k: v for k, v in others.items() if k != key}})
+
+
+def test_what_a_switch_that_is_given_turns_off_lies_idle() -> None:
+    # As a flag over a file of settings has it: what the file gives cannot be left out.
+    config = TrainConfig(use_ema=False, ema_decay=0.5, use_lora=False, lora_rank=16, with_prior_preservation=False)
+    assert config == TrainConfig()
+    assert TrainConfig(**config.model_dump()) == config
+    quickstart = load("quickstart", ["train.use_ema=false"])
+    assert quickstart.train.ema_decay == TrainConfig().ema_decay
 
 
 def test_settings_that_would_do_nothing_are_reported_together() -> None:
