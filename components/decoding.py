@@ -102,7 +102,7 @@ def convert(image: Image.Image, mode: str) -> Image.Image:
     """The same picture in another mode.
 
     Raises:
-        Undecodable: when there is no way from its own (CIE L*a*b* has none).
+        Undecodable: when there is no way from its own (CIE L*a*b* has none to grey).
     """
     with _failures():
         return image.convert(mode)

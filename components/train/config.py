@@ -174,14 +174,14 @@ class TrainConfig(Settings):
     def _all_count(self) -> TrainConfig:
         """Refuse what would change the fingerprint and nothing else. Defaults pass: settings may arrive complete.
 
-        Where what it counts with was given too, as ``use_ema: false`` over a file with an `ema_decay`, it is meant to
-        lie idle, and is as if it had been left out.
+        Where what it counts with was switched off, as by ``use_ema: false`` over a file with an `ema_decay`, it is
+        meant to lie idle, and is as if it had been left out.
         """
         mistakes: list[InitErrorDetails] = []
         for name, others in _COUNTS_WITH.items():
             given, default = getattr(self, name), type(self).model_fields[name].default
             lacking = {k: f"{k}: {str(v).lower()}" for k, v in others.items() if getattr(self, k) != v}
-            if given != default and lacking.keys() & self.model_fields_set:
+            if given != default and {k for k in lacking if getattr(self, k) is False} & self.model_fields_set:
                 self.__dict__[name] = default
             elif given != default and lacking:
                 usual = "" if default is None else f", whose default is {default}"

@@ -305,11 +305,11 @@ def test_uncompressed_tiffs_of_every_mode_are_turned(mode: str, orientation: int
     assert read_rgb(tmp_path / "a.tif").tobytes() == expected.tobytes()
 
 
-def test_pixels_that_cannot_be_shown_are_refused(tmp_path: Path) -> None:
+def test_a_mask_whose_pixels_have_no_brightness_is_refused(tmp_path: Path) -> None:
     Image.new("LAB", (40, 30)).save(tmp_path / "a.tif")
-    for read in (read_rgb, read_mask):
-        with pytest.raises(Unreadable, match="conversion from LAB to (RGB|L) not supported; replace it or remove it"):
-            read(tmp_path / "a.tif")
+    assert read_rgb(tmp_path / "a.tif").size == (40, 30)
+    with pytest.raises(Unreadable, match=r"conversion from LAB to RGB not supported.*; replace it or remove it"):
+        read_mask(tmp_path / "a.tif")
 
 
 def test_a_long_line_scan_is_read(tmp_path: Path) -> None:

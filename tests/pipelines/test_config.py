@@ -83,7 +83,7 @@ def test_an_assignment_is_repeated_without_what_a_terminal_would_act_on() -> Non
     [
         ("dataset", "https://account.example/container?sv=1&ss=b&opaque=canary"),
         ("dataset", "s3://bucket/boards?versionId=canary"),
-        ("dataset", "s3://bucket/boards#canary"),
+        ("dataset", "s3://bucket/boards#token=canary"),
         ("dataset", "dvc+https://host/team/boards.git?path=data&opaque=canary"),
         ("dataset", "dvc+https://host/team/boards.git#canary?path=data"),
         ("base_model", "s3://bucket/base?opaque=canary"),

@@ -90,7 +90,7 @@ class Chain:
                 ),
                 "crops": made / "crops",
                 "base_model": f"{HOME}/base-models/tiny",
-                "base_revision": "tiny",
+                "base_revision": "b" * 64,
                 "generation": "",
                 "checkpoints": out / "checkpoints",
                 "metrics": out / "training",

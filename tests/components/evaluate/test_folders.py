@@ -65,4 +65,4 @@ def test_mistakes_end_in_one_message(folders: Path, tmp_path: Path, capsys: pyte
     path = next(torn.rglob("*.png"))
     path.write_bytes(path.read_bytes()[:900])
     assert main(["evaluate", f"--images={torn}", f"--reference={folders / 'reference'}"]) == 2
-    assert f"{path}: cannot be read" in capsys.readouterr().err
+    assert f"{path}: cannot be decoded (image file is truncated)" in capsys.readouterr().err
