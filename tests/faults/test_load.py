@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import threading
+import subprocess
+import sys
 
 from tests.faults.load import Peak, Row
 
@@ -27,16 +27,18 @@ def test_a_process_that_was_never_seen_is_told() -> None:
 
 
 def test_a_process_is_seen_with_its_threads_files_and_memory() -> None:
-    before, after, going = Peak(), Peak(), threading.Event()
-    before.look(os.getpid())
-    threads = [threading.Thread(target=going.wait) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    ends = [os.pipe() for _ in range(20)]
-    after.look(os.getpid())
-    going.set()
-    for end in (number for pair in ends for number in pair):
-        os.close(end)
-    assert after.threads >= before.threads + 20
-    assert after.files >= before.files + 40
-    assert after.memory > 0
+    script = (
+        "import os, sys, threading\n"
+        "for _ in range(20): threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "kept = bytearray(50_000_000), [os.pipe() for _ in range(20)]\n"
+        "print('there', flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"there\n"
+        seen = Peak()
+        seen.look(process.pid)
+        process.communicate()
+    assert seen.threads == 21
+    assert 43 <= seen.files < 50
+    assert 50e6 < seen.memory < 150e6
