@@ -29,6 +29,8 @@ LONGEST = 1_000_000
 _KEPT = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 # libwebp's canvases and the copies that are made of them.
 _WEBP = 16
+# Chunks of a WebP file that are looked at.
+_CHUNKS = 64
 # Decoders that gather all pixels, and copy them, before they are the picture's.
 _IN_PYTHON = {"ppm", "ppm_plain", "bmp_rle"}
 _TURNED = {5, 6, 7, 8}
@@ -62,6 +64,7 @@ def opened(file: Path | BinaryIO, formats: tuple[str, ...] = FORMATS) -> Iterato
                 # Not by its name: Pillow would map uncompressed pixels into memory, and those of a TIFF image that is
                 # to be turned in the wrong order.
                 stream = stack.enter_context(file.open("rb")) if isinstance(file, Path) else file
+                _check_webp(stream)
                 image = Image.open(stream, formats=formats)
                 _check(image)
             except MemoryError:
@@ -181,14 +184,47 @@ def _strip(image: TiffImageFile) -> int:
 
 
 def _check(image: Image.Image) -> None:
-    size = f"{image.width} × {image.height} pixels"
     if max(image.size) > LONGEST:
-        raise TooLarge(f"refused as too large ({size}, at most {LONGEST} a side)")
-    if (needed := peak(image)) > MOST:
+        raise TooLarge(f"refused as too large ({image.width} × {image.height} pixels, at most {LONGEST} a side)")
+    _check_memory(image.width, image.height, peak(image), str(image.format))
+
+
+def _check_memory(width: int, height: int, needed: int, form: str) -> None:
+    if needed > MOST:
         raise TooLarge(
-            f"refused as too large ({size} take {needed / 1e9:.1f} GB to decode from this kind of {image.format}, "
-            f"at most {MOST / 1e9:.1f})"
+            f"refused as too large ({width} × {height} pixels take {needed / 1e9:.1f} GB to decode from this kind of "
+            f"{form}, at most {MOST / 1e9:.1f})"
         )
+
+
+def _check_webp(file: BinaryIO) -> None:
+    """Hold a WebP file to its limit before Pillow opens it: libwebp takes its canvases then.
+
+    RFC 9649: the size stands in the chunk of the extended format (section 2.7.1), of lossless (3.4) or lossy pixels
+    (RFC 6386, 9.1), which others may come before.
+    """
+    start = file.tell()
+    try:
+        head = file.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WEBP":
+            return
+        for _ in range(_CHUNKS):
+            name, length = file.read(4), int.from_bytes(file.read(4), "little")
+            body = file.read(min(length, 10))
+            width = height = 0
+            if name == b"VP8X":
+                width, height = (1 + int.from_bytes(body[at : at + 3], "little") for at in (4, 7))
+            elif name == b"VP8L":
+                bits = int.from_bytes(body[1:5], "little")
+                width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+            elif name == b"VP8 ":
+                width, height = (int.from_bytes(body[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+            _check_memory(width, height, width * height * _WEBP, "WEBP")
+            if len(name) < 4:
+                return
+            file.seek(length + length % 2 - len(body), 1)
+    finally:
+        file.seek(start)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import re
@@ -261,6 +262,42 @@ def test_images_that_are_decoded_at_once_share_the_memory(tmp_path: Path) -> Non
         done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
         peaks.append(float(done.stdout.rpartition("|")[2].split()[0]) * 1e6)
     assert peaks[0] < peaks[1] - 2 * 4 * 4000 * 4000
+
+
+#: 10,249 × 16,223 pixels in 76 bytes: found by the fuzzer, since libwebp takes its canvases when it opens a file.
+CANVAS = base64.b64decode(
+    "UklGRlQAAABXRUJQVlA4IEgAAAAAABACAJ0BKgnoX3/r5CYlnAAqgP9eCCl8+gAA/v0gtLIDdn5SN7H/xwvoX3/r5KoHjTs0VMcL6F9/6+SqB407"
+    "NFTm9uCk0MAAAA=="
+)
+
+
+def _webp(**options: object) -> bytes:
+    return _saved("WEBP", **options)
+
+
+def _canvas_of(data: bytes, name: bytes, at: int, canvas: bytes) -> bytes:
+    """`data` with the size in its chunk `name` made another."""
+    place = data.index(name) + 8 + at
+    return data[:place] + canvas + data[place + len(canvas) :]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        CANVAS,
+        _canvas_of(_webp(lossless=True), b"VP8L", 1, b"\xff\xff\xff\x0f"),
+        _canvas_of(_webp(exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"), b"VP8X", 4, b"\xff\x3f\x00\xff\x3f\x00"),
+        _canvas_of(_webp(exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"), b"VP8 ", 6, b"\xff\x3f\xff\x3f"),
+    ],
+    ids=["found", "lossless", "extended", "inner"],
+)
+def test_a_webp_is_refused_before_its_canvases_are_taken(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken(*_: object, **__: object) -> None:
+        raise AssertionError("opened")
+
+    monkeypatch.setattr(Image, "open", taken)
+    with pytest.raises(decoding.TooLarge, match=r"pixels take [\d.]+ GB to decode from this kind of WEBP"):
+        decoding.read(io.BytesIO(data))
 
 
 @pytest.mark.parametrize("form", ["TIFF", "JPEG", "PNG", "WEBP"])
