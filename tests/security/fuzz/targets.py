@@ -137,7 +137,7 @@ def _crops(data: bytes, folder: Path) -> object:
 
 
 def _cut(path: Path) -> None:
-    """What the crop step does with an image: a window of it, and a thumbnail. All in RGB would take twice the memory."""
+    """What the crop step does with an image: a window, and a thumbnail. All of it in RGB takes twice the memory."""
     with picture(path) as image:
         image.crop((0, 0, min(image.width, 512), min(image.height, 512)))
         image.shrunk(64)
