@@ -19,6 +19,7 @@ from components.archives.unpack import unpack
 from components.errors import UserError
 from components.leftovers import counts
 from components.parallel import parallel
+from components.printable import is_text
 from components.progress import Progress, log, size
 from components.storage import MANIFEST, Store, digest_of
 from components.storage.uri import key_problem, parse_uri
@@ -125,7 +126,7 @@ def list_folder(folder: Path, what: str) -> list[File]:
             path = Path(parent) / name
             if not path.is_file():
                 problems.append(f"{what}: {path} is not a file that can be read (a broken link?); remove it")
-            elif not _is_text(name):
+            elif not is_text(name):
                 problems.append(f"{what}: {parent}/{name!a}: the name is no valid UTF-8; rename it")
             elif not os.access(path, os.R_OK):
                 problems.append(f"{what}: no permission to read {path}; allow it with chmod")
@@ -221,11 +222,3 @@ def _unpacked(location: str, what: str) -> Iterator[Path]:
         count = unpack(archive, root, f"{what}: {shown}", counts)
         log(f"unpacked {count} files")
         yield root
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -18,6 +18,15 @@ UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\u
 _CONTINUED = re.compile(r"\n(?=  )")
 
 
+def is_text(text: str) -> bool:
+    """Whether `text` can be written anywhere: Python's may hold halves of surrogate pairs, which no encoding has."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def one_line(text: str, longest: int = LONGEST) -> str:
     """`text` with its unprintable characters written as Python escapes them, cut to `longest` characters."""
     shown = UNPRINTABLE.sub(_escaped, text[: longest + 1])

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.documents import shown
 from components.errors import MOST_PROBLEMS, SettingsError, holds_credentials, without_credentials
-from components.printable import one_line
+from components.printable import is_text, one_line
 
 #: What is wrong with a value that holds a secret, and what to do; the value itself is not repeated.
 CREDENTIALS = (
@@ -56,7 +56,9 @@ def decode(model: type[S], data: Mapping[str, Any] | None, where: str) -> S:
     texts = list(_texts(data or {}, where))
     if wrong := [f"{_cut(key)}: {CREDENTIALS}" for key, text in texts if holds_credentials(text)]:
         raise SettingsError(*wrong)
-    if wrong := [f"{_cut(key)}: {shown(text)} is no valid text; correct it" for key, text in texts if not _valid(text)]:
+    if wrong := [
+        f"{_cut(key)}: {shown(text)} is no valid text; correct it" for key, text in texts if not is_text(text)
+    ]:
         raise SettingsError(*wrong)
     try:
         return model.model_validate(dict(data or {}))
@@ -82,14 +84,6 @@ def _texts(value: Any, key: str, depth: int = 0) -> Iterator[tuple[str, str]]:
     elif isinstance(value, (list, tuple)):
         for below in value:
             yield from _texts(below, key, depth + 1)
-
-
-def _valid(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _cut(key: str) -> str:
