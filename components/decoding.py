@@ -18,6 +18,8 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from components.errors import UserError
+
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 #: Bytes of memory that decoding one picture may take: 179 million pixels (Pillow's limit) of a PNG or a baseline JPEG,
 #: 170 million of a TIFF in one strip or a progressive JPEG, 75 million of a WebP.
@@ -99,6 +101,18 @@ def read(file: Path | BinaryIO, mode: str = "") -> Image.Image:
     with opened(file) as image:
         decode(image)
         return convert(image, mode) if mode else image
+
+
+def required(file: Path, mode: str, remedy: str) -> Image.Image:
+    """`read`, for who has nothing else to say of a picture that cannot be read than what to do about it.
+
+    Raises:
+        UserError: with the file, what is wrong with it, and `remedy`.
+    """
+    try:
+        return read(file, mode)
+    except Undecodable as error:
+        raise UserError(f"{file}: {error}; {remedy}") from None
 
 
 def convert(image: Image.Image, mode: str) -> Image.Image:

@@ -80,10 +80,7 @@ def read(paths: Sequence[Path], side: int) -> np.ndarray:
     """
     images = np.empty((len(paths), side, side, 3), np.uint8)
     for i, path in enumerate(paths):
-        try:
-            pixels = np.asarray(decoding.read(path, "RGB"))
-        except decoding.Undecodable as error:
-            raise UserError(f"{path}: {error}; run crop again") from None
+        pixels = np.asarray(decoding.required(path, "RGB", "run crop again"))
         if pixels.shape != (side, side, 3):
             raise UserError(
                 f"{path}: {pixels.shape[1]} × {pixels.shape[0]} pixels, expected {side} × {side}; run crop again"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from components import artifacts
-from components.decoding import Undecodable, read
+from components.decoding import required
 from components.errors import UserError
 from components.evaluate import loading, measure
 from components.evaluate.config import EvaluateConfig
@@ -153,10 +153,7 @@ def _batches(paths: Sequence[Path]) -> Iterator[np.ndarray]:
     """The images in order, those of one size that follow each other together: uint8 ``[n, height, width, 3]``."""
     batch: list[np.ndarray] = []
     for path in paths:
-        try:
-            pixels = np.asarray(read(path, "RGB"))
-        except Undecodable as error:
-            raise UserError(f"{path}: {error}; remove it or replace it") from None
+        pixels = np.asarray(required(path, "RGB", "remove it or replace it"))
         full = len(batch) == _AT_ONCE or (len(batch) + 1) * pixels.nbytes > _BYTES_AT_ONCE
         if batch and (full or batch[0].shape != pixels.shape):
             yield np.stack(batch)

@@ -9,7 +9,6 @@ from PIL import Image
 from components import decoding, report
 from components.artifacts import SAMPLES
 from components.checkpoints import step_name
-from components.errors import UserError
 
 #: Images a class, and the side at which each is shown at most: some 100 kB a class.
 COLUMNS, SIDE = 6, 256
@@ -41,7 +40,4 @@ def write_samples(metrics: Path, step: int, folder: Path) -> None:
 
 
 def _read(path: Path) -> Image.Image:
-    try:
-        return decoding.read(path, "RGB")
-    except decoding.Undecodable as error:
-        raise UserError(f"{path}: {error}; run evaluate again") from None
+    return decoding.required(path, "RGB", "run evaluate again")

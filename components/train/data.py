@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from components.artifacts import Crop
-from components.decoding import Undecodable, read
+from components.decoding import required
 from components.errors import UserError
 from components.progress import Progress
 
@@ -70,9 +70,9 @@ def load_images(folder: Path, crops: Sequence[Crop]) -> np.ndarray:
     for crop in crops:
         path = folder / crop.file_name
         try:
-            image = np.asarray(read(path, "RGB"))
-        except Undecodable as error:
-            problems.append(f"{path}: {error}; run crop again")
+            image = np.asarray(required(path, "RGB", "run crop again"))
+        except UserError as error:
+            problems += error.problems
             continue
         if images and image.shape != images[0].shape:
             problems.append(
@@ -81,7 +81,7 @@ def load_images(folder: Path, crops: Sequence[Crop]) -> np.ndarray:
             continue
         images.append(image)
     if problems:
-        raise UserError(*problems[:20])
+        raise UserError(*problems)
     return np.stack(images)
 
 
@@ -104,10 +104,7 @@ def load_masks(folder: Path, crops: Sequence[Crop], side: int) -> np.ndarray:
             mask[y0:y1, x0:x1] = True
             continue
         path = folder / crop.mask_file_name
-        try:
-            pixels = np.asarray(read(path, "L"))
-        except Undecodable as error:
-            raise UserError(f"{path}: {error}; run crop again") from None
+        pixels = np.asarray(required(path, "L", "run crop again"))
         if pixels.shape != mask.shape:
             raise UserError(
                 f"{path}: {pixels.shape[1]}×{pixels.shape[0]} pixels, its crop has {side}×{side}; run crop again"

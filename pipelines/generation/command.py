@@ -151,12 +151,13 @@ def _sheet(pictures: Sequence[Picture], out: Path) -> Any:
     """The first images of each label, under its name."""
     from PIL import Image, ImageDraw, ImageFont
 
+    from components.decoding import required
     from components.report import contact_sheet
 
     blocks: list[tuple[str, Image.Image]] = []
     for label in dict.fromkeys(picture.label for picture in pictures):
         mine = [picture for picture in pictures if picture.label == label][: _SHEET_COLUMNS * _SHEET_ROWS]
-        images = [_picture(out / picture.file_name) for picture in mine]
+        images = [required(out / picture.file_name, "RGB", plan.AGAIN) for picture in mine]
         blocks.append((f"{label}: “{mine[0].prompt}”", contact_sheet(images, _SHEET_COLUMNS, _SHEET_SIDE)))
     title = 26
     sheet = Image.new("RGB", (blocks[0][1].width, sum(block.height + title for _, block in blocks)), "white")
@@ -166,15 +167,6 @@ def _sheet(pictures: Sequence[Picture], out: Path) -> Any:
         sheet.paste(block, (0, y + title))
         y += block.height + title
     return sheet
-
-
-def _picture(path: Path) -> Any:
-    from components.decoding import Undecodable, read
-
-    try:
-        return read(path)
-    except Undecodable as error:
-        raise UserError(f"{path}: {error}; remove it and give the same command again") from None
 
 
 def _told(nearness: Mapping[str, Nearness]) -> str:

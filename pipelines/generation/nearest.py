@@ -17,7 +17,7 @@ from components.artifacts import Crop, CropSet, Split, read_crops, read_json
 from components.documents import parse_json
 from components.errors import UserError
 from components.progress import Progress
-from pipelines.generation.plan import Picture
+from pipelines.generation.plan import AGAIN, Picture
 
 _TURNS = 4
 
@@ -101,12 +101,9 @@ def _read(path: Path, side: int) -> np.ndarray:
     """Pixels at the crops' size: distances depend on it."""
     from PIL import Image
 
-    from components import decoding
+    from components.decoding import required
 
-    try:
-        image = decoding.read(path, "RGB")
-    except decoding.Undecodable as error:
-        raise UserError(f"{path}: {error}; remove it and give the same command again") from None
+    image = required(path, "RGB", AGAIN)
     if image.size != (side, side):
         image = image.resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(image)

@@ -14,6 +14,8 @@ from components.errors import UserError
 from pipelines.generation.source import Source
 
 RECORD = "generate.json"
+#: What to do about one of its images that cannot be read.
+AGAIN = "remove it and give the same command again"
 #: Files of a folder that this command writes, beside images/.
 OWN = {RECORD, "metadata.jsonl", "contact-sheet.png", "images"}
 
