@@ -26,16 +26,16 @@ MOST_PROBLEMS = 20
 #: Characters of a problem that are looked through for what must not be repeated, which is more than are printed.
 _LOOKED_THROUGH = 100_000
 
+#: What is secret wherever it is assigned.
+_SECRET_NAME = r"[\w-]{0,40}(?:token|secret|password|signature|credential|key)[\w-]{0,40}"
+
 #: What a URL may carry that must not be repeated, with what stays of it. A password may hold anything, and ends at the
 #: last ``@``; a name alone is SSH's way to say who asks, and elsewhere most often a token. Each part has a longest
 #: length, so that no text takes long to look through.
 _SECRETS = (
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/@:]{0,200}:[^\s]{0,2000}@"), r"\1…@"),
     (re.compile(r"(?i)\b((?!(?:[a-z0-9]{1,10}\+)?ssh:)[a-z][a-z0-9+.-]{0,30}://)[^\s/@]{1,500}@"), r"\1…@"),
-    (
-        re.compile(r"(?i)([?&][\w-]{0,40}(?:token|secret|password|signature|credential|key)[\w-]{0,40}=)[^\s&'\"]+"),
-        r"\1…",
-    ),
+    (re.compile(rf"(?i)([?&]{_SECRET_NAME}=)[^\s&'\"]+"), r"\1…"),
     # Azure's connection strings.
     (re.compile(r"(?i)\b((?:AccountKey|SharedAccessSignature)=)[^\s;'\"]+"), r"\1…"),
 )
@@ -43,7 +43,7 @@ _SECRETS = (
 #: What follows the place in a URL, where words mean a secret that mean anything elsewhere.
 _AFTER = re.compile(r"(?i)\b[a-z][a-z0-9+.-]{0,30}://[^\s?#;]{0,2000}[?#;]\S{1,20000}")
 _SIGNS = re.compile(
-    r"(?i)([?&#;](?:[\w-]{0,40}(?:token|secret|password|signature|credential|key)[\w-]{0,40}"
+    rf"(?i)([?&#;](?:{_SECRET_NAME}"
     r"|(?:[\w-]{0,40}[_-])?(?:sig|sas|code|auth|pwd|pw|pass|jwt|sid|sessionid))=)[^\s&#;'\"]+"
 )
 

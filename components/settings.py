@@ -54,8 +54,9 @@ def decode(model: type[S], data: Mapping[str, Any] | None, where: str) -> S:
     if not isinstance(data, (Mapping, types.NoneType)):
         raise SettingsError(f"{where or 'settings'}: {shown(data)} is no mapping; settings are `key: value` lines")
     texts = list(_texts(data or {}, where))
-    if wrong := [f"{_cut(key)}: {CREDENTIALS}" for key, text in texts if holds_credentials(text)]:
-        raise SettingsError(*wrong)
+    secret = [f"{_cut(key)}: {CREDENTIALS}" for key, text in texts if holds_credentials(text)]
+    if secret:
+        raise SettingsError(*secret)
     if wrong := [
         f"{_cut(key)}: {shown(text)} is no valid text; correct it" for key, text in texts if not is_text(text)
     ]:
