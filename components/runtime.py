@@ -23,7 +23,6 @@ Formats: ``ExecutorOutput`` of kfp-pipeline-spec's ``pipeline_spec.proto``, and 
 from __future__ import annotations
 
 import argparse
-import copy
 import inspect
 import json
 import math
@@ -36,21 +35,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from components.disk import refusal
-from components.documents import parse_yaml, shown
-from components.errors import SettingsError, Unavailable, UserError, holds_credentials, without_credentials
+from components.documents import shown
+from components.errors import SettingsError, UserError, holds_credentials
 from components.executor_input import ExecutorInput, local_path
-from components.printable import one_line
-from components.settings import CREDENTIALS, DEEPEST, Settings, decode
-from components.shortage import shortage
+from components.explained import explained
+from components.given_settings import override, read_yaml
+from components.settings import CREDENTIALS, Settings, decode
 
 InputPath = Annotated[Path, "input"]
 OutputPath = Annotated[Path, "output"]
-
-#: A file of settings has a few kilobytes; what is larger is another file, or a device without end.
-_LARGEST_SETTINGS = 256 << 10
-#: Characters of an assignment that a message repeats.
-_LONGEST_ASSIGNMENT = 200
 
 
 @dataclass(frozen=True)
@@ -130,8 +123,7 @@ def heed_sigterm() -> None:
 
 def told(name: str, error: Exception) -> int | None:
     """Print what the step called `name` ended with; the exit status, None for a defect of ours, to be raised."""
-    known = error if isinstance(error, (UserError, Unavailable)) else refusal(error)
-    if (found := shortage(error, name) or known) is None:
+    if (found := explained(error, name)) is None:
         return None
     print(f"error: {name}: {found}", file=sys.stderr, flush=True)
     return found.status
@@ -277,68 +269,6 @@ def _run_flags(name: str, step: Step, arguments: Sequence[str]) -> None:
     _check(name, signature, result, call)
     if result.parameters:
         print(json.dumps(result.parameters, indent=2))
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file whose top level is a mapping.
-
-    Raises:
-        UserError: when it cannot be read, is not YAML (with the line), or is not a mapping.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_SETTINGS + 1)
-        if len(content) > _LARGEST_SETTINGS:
-            raise UserError(f"{path}: larger than {_LARGEST_SETTINGS >> 10} KiB, so no settings; give a YAML file")
-        text = content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); give a YAML file") from None
-    try:
-        data = parse_yaml(text)
-    except ValueError as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: the top level is a {type(data).__name__}; settings are `key: value` lines")
-    return data
-
-
-def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """`data` with each ``a.b=value`` applied; values are read as YAML, so ``[1, 2]`` is a list.
-
-    Raises:
-        SettingsError: for each assignment without ``=``, with bad YAML, below a plain value, or too far below.
-    """
-    result: dict[str, Any] = copy.deepcopy(dict(data))
-    problems = []
-    for assignment in assignments:
-        key, separator, text = assignment.partition("=")
-        path = key.strip().split(".")
-        said = f"--set {one_line(without_credentials(assignment), _LONGEST_ASSIGNMENT)}"
-        if not separator or not all(path):
-            problems.append(f"{said}: write it as key=value, for example train.max_train_steps=200")
-            continue
-        if len(path) > DEEPEST:
-            problems.append(f"{said}: {len(path):,} keys one below the other; there are three at most")
-            continue
-        try:
-            value = parse_yaml(text) if text.strip() else ""
-        except ValueError:
-            problems.append(f"{said}: {shown(without_credentials(text))} is not a YAML value; quote it")
-            continue
-        target = result
-        for part in path[:-1]:
-            below = target.setdefault(part, {})
-            if not isinstance(below, dict):
-                problems.append(f"{said}: {part} is a plain value and has nothing below it")
-                break
-            target = below
-        else:
-            target[path[-1]] = value
-    if problems:
-        raise SettingsError(*problems)
-    return result
 
 
 def quiet_environment() -> None:

@@ -14,9 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.disk import refusal
-from components.errors import Unavailable, UserError
-from components.shortage import shortage
+from components.explained import explained
 from pipelines import datasets, mirror
 from pipelines.cleanup import command as cleanup
 from pipelines.generation import flags as generation
@@ -124,8 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return int(getattr(commands, flags.command.replace("-", "_"))(flags))
     except Exception as error:
-        known = error if isinstance(error, (UserError, Unavailable)) else refusal(error, _outputs(flags))
-        if (found := shortage(error, flags.command) or known) is None:
+        if (found := explained(error, flags.command, _outputs(flags))) is None:
             raise
         print(f"error: {found}", file=sys.stderr)
         return found.status

@@ -16,7 +16,7 @@ from components.convert.config import ConvertConfig
 from components.crop.config import CropConfig
 from components.errors import UserError
 from components.evaluate.config import EvaluateConfig
-from components.runtime import override, read_yaml
+from components.given_settings import override, read_yaml
 from components.select_best.config import SelectBestConfig
 from components.settings import UNSHOWN, Settings, decode
 from components.snapshot.config import SnapshotConfig

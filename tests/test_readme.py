@@ -10,6 +10,7 @@ import pytest
 
 from components import runtime
 from components.__main__ import load as step_of
+from components.given_settings import override
 from components.settings import decode
 from pipelines.__main__ import parser
 from pipelines.config import load
@@ -126,4 +127,4 @@ def test_a_step_takes_the_flags_and_settings_of_its_readme(readme: str, line: st
     settings = runtime.Signature.of(step).settings.get("config")
     assert settings is not None or not given.set
     if settings is not None:
-        decode(settings, runtime.override({}, given.set), name)
+        decode(settings, override({}, given.set), name)

@@ -30,11 +30,10 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from components.cores import usable_cores
-from components.disk import refusal
 from components.errors import Unavailable, UserError
+from components.explained import explained
 from components.progress import log
 from components.runtime import heed_sigterm
-from components.shortage import shortage
 from components.train.config import TrainConfig
 from components.train.interruption import termination
 from components.train.uploads import OUTAGE_SECONDS
@@ -224,9 +223,8 @@ def _work(work: Callable[[Job], None], job: Job, variables: dict[str, str], end:
     except SystemExit as error:
         said = error
     except Exception as error:
-        # As `components.runtime.told`. Here, since what led to an error is lost on the way to the step.
-        known = error if isinstance(error, (UserError, Unavailable)) else refusal(error)
-        said = shortage(error, "train") or known
+        # Here, since what led to an error is lost on the way to the step.
+        said = explained(error, "train")
         if said is None:
             traceback.print_exc()
             said = SystemExit(1)

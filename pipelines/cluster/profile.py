@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from components import images
-from components.runtime import read_yaml
+from components.given_settings import read_yaml
 from components.settings import Settings, decode
 from pipelines.cluster.values import (
     Cpu,

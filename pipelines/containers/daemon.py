@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from components import images
 from components.errors import UserError
-from components.runtime import read_yaml
+from components.given_settings import read_yaml
 
 if TYPE_CHECKING:
     import docker

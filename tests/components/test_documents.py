@@ -8,7 +8,7 @@ import pytest
 
 from components.documents import MOST_VALUES, parse_json, parse_yaml, shown
 from components.errors import UserError
-from components.runtime import read_yaml
+from components.given_settings import read_yaml
 from pipelines.config import load
 
 #: A few lines that stand for 10⁹ values.

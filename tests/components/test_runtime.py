@@ -15,6 +15,7 @@ from pydantic import Field
 
 from components import runtime
 from components.errors import Unavailable, UserError
+from components.given_settings import override, read_yaml
 from components.runtime import InputPath, OutputPath, Result
 from components.settings import Settings
 
@@ -199,13 +200,13 @@ def test_an_artifact_uri_of_another_scheme_is_refused() -> None:
     ],
 )
 def test_override_reads_values_as_yaml(assignments: list[str], expected: dict[str, Any]) -> None:
-    assert runtime.override({}, assignments) == expected
+    assert override({}, assignments) == expected
 
 
 @pytest.mark.parametrize("assignment", ["nothing", "=1", "a.=1", "a.b=1", "x=[1"])
 def test_override_names_each_bad_assignment(assignment: str) -> None:
     with pytest.raises(UserError, match="--set"):
-        runtime.override({"a": 3}, [assignment])
+        override({"a": 3}, [assignment])
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1\n", "a: 1\n\tb: 2\n"])
@@ -213,7 +214,7 @@ def test_yaml_that_is_no_mapping_is_a_users_mistake(tmp_path: Path, text: str) -
     path = tmp_path / "x.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match="x.yaml"):
-        runtime.read_yaml(path)
+        read_yaml(path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
