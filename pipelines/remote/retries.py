@@ -29,9 +29,8 @@ class Policy:
     """How Argo tries again what does not say so itself."""
 
     name: str  #: ``retryPolicy`` of templates that have none
-    limit: (
-        str  #: of tries beyond the first for templates without retries; ``""`` where these have none, "none": no limit
-    )
+    #: Of tries beyond the first for templates without retries; "" where these have none, "none": no limit.
+    limit: str
 
     def tries(self, retries: int) -> str:
         """How often a step is tried that has so many retries."""
