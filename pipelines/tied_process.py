@@ -96,7 +96,7 @@ def _tie(parent: int, niceness: int) -> Callable[[], None] | None:
 def _session_niceness() -> int:
     """That of this process's session, beside others; 0 where Linux does not group processes by session."""
     try:
-        # "/autogroup-25 nice 0"
+        # "/autogroup-25 nice 0", and nothing in the session of the machine's first process, which has no group
         return int(_AUTOGROUP.read_text().split()[-1])
     except (OSError, ValueError, IndexError):
         return 0

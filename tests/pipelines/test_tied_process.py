@@ -14,17 +14,17 @@ from pipelines import tied_process
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="niceness is set on Linux alone")
 
 
-@pytest.mark.parametrize("kernel", ["groups", "started with noautogroup", "has no groups", "refuses"])
+@pytest.mark.parametrize("groups", ["by session", "none for the first session", "unknown", "refused"])
 def test_a_child_is_nicer_whatever_the_kernel_groups_by(
-    kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    groups: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     group = tmp_path / "autogroup"
-    match kernel:
-        case "groups":
+    match groups:
+        case "by session":
             group = Path("/proc/self/autogroup")
-        case "started with noautogroup":
+        case "none for the first session":
             group.write_text("")
-        case "refuses":
+        case "refused":
             group.mkdir()
     monkeypatch.setattr(tied_process, "_AUTOGROUP", group)
     child = tied_process.start(["sleep", "60"], niceness=5)
