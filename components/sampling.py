@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from components.base_model import contents
-from components.base_model.layout import COMPONENTS, files_of
+from components.base_model.layout import COMPONENTS, files_of, schedule_problem
 from components.checkpoint_file import read_ckpt
 from components.errors import UserError
 
@@ -52,7 +52,7 @@ def load(folder: Path, device: str | None = None) -> Model:
     the VAE, which overflows in it. `device` is a GPU where there is one, if not given.
 
     Raises:
-        UserError: when a part is missing or cannot be read.
+        UserError: when a part, or some of its weights, is missing or cannot be read.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
@@ -64,13 +64,19 @@ def load(folder: Path, device: str | None = None) -> Model:
         raise UserError(f"{folder}: {', '.join(missing)} missing; it should be a diffusers folder, run train again")
     contents.check(files_of(folder), str(folder))
     offline: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
+
+    def whole(kind: Any, part: str, **types: torch.dtype) -> Any:
+        network, found = kind.from_pretrained(folder / part, output_loading_info=True, **types, **offline)
+        contents.refuse_missing(found["missing_keys"], f"{folder}/{part}")
+        return network
+
     try:
-        text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype, **offline)
-        unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype, **offline)
-        vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, **offline)
+        text_encoder = whole(CLIPTextModel, "text_encoder", dtype=dtype)
+        unet = whole(UNet2DConditionModel, "unet", torch_dtype=dtype)
+        vae = whole(AutoencoderKL, "vae", torch_dtype=torch.float32)
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
         scheduler = solver(folder)
-    except _NOT_THE_FILES:
+    except (*_NOT_THE_FILES, UserError):
         raise
     except Exception as error:
         # A damaged config makes these libraries raise errors of every kind.
@@ -189,6 +195,8 @@ def solver(folder: Path) -> Any:
 
     config = DPMSolverMultistepScheduler.load_config(folder, subfolder="scheduler", local_files_only=True)
     prediction, spacing = config.get("prediction_type", "epsilon"), config.get("timestep_spacing", "linspace")
+    if problem := schedule_problem(config):
+        raise ValueError(f"its scheduler is {problem}")
     if prediction not in _PREDICTIONS or spacing not in _SPACINGS:
         raise ValueError(f"its scheduler has prediction_type {prediction!r} and timestep_spacing {spacing!r}")
     # Settings that choose another algorithm belong to the scheduler that the folder names, not to this one.

@@ -1,12 +1,13 @@
 """Whether the files of a base model are what their names say, as far as their beginnings tell; no library is needed.
 
 Found are the pointers that a clone without Git LFS leaves in place of weights, files cut short, and JSON that is none.
-Not covered: what the tensors hold, and whether they fit the configuration; that shows when they are loaded.
+Not covered: what the tensors hold, and whether they fit the configuration; that shows when they are loaded, which
+`refuse_missing` then speaks of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from components.documents import parse_json
@@ -59,6 +60,23 @@ def check(files: Mapping[str, Path], place: str) -> None:
             problems.append(f"{place}/{path}: {problem}; copy the base model again")
     if problems:
         raise UserError(*problems)
+
+
+def refuse_missing(missing: Iterable[str], place: str) -> None:
+    """Refuse a network for which a folder does not hold all weights: the libraries fill them with random numbers.
+
+    Args:
+        missing: names of the tensors, as ``from_pretrained`` gives them with ``output_loading_info``.
+        place: where the user has the network's folder.
+
+    Raises:
+        UserError: naming one of them.
+    """
+    if names := sorted(missing):
+        raise UserError(
+            f"{place}: {len(names)} tensors that its config.json asks for are not in its weights ({names[0]}, …); the "
+            "two are not of one model, or not complete: copy the model again"
+        )
 
 
 def _beginning(file: Path, place: str) -> bytes:

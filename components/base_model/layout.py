@@ -6,7 +6,7 @@ precision, the same weights as one file, a safety checker. Nothing of that is fe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,9 @@ def _weights(component: str) -> tuple[str, str]:
     return f"{stem}.safetensors", f"{stem}-?????-of-?????.safetensors"
 
 
+SCHEDULE = "scheduler/scheduler_config.json"
 #: JSON files without which a component cannot be loaded.
-_CONFIGS = ("scheduler/scheduler_config.json", *(f"{component}/config.json" for component in _STEMS))
+_CONFIGS = (SCHEDULE, *(f"{component}/config.json" for component in _STEMS))
 #: Files that hold a tokenizer's words, in either form.
 _VOCABULARIES = (("tokenizer/tokenizer.json",), ("tokenizer/vocab.json", "tokenizer/merges.txt"))
 
@@ -95,6 +96,8 @@ def check_folder(folder: Path, place: str = "") -> None:
     check((path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()), place)
     check_class(folder, place)
     contents.check(files_of(folder), place)
+    if problem := schedule_problem(parse_json((folder / SCHEDULE).read_bytes())):
+        raise UserError(f"{place}/{SCHEDULE}: {problem}; {SUPPORTED}")
 
 
 def check_class(folder: Path, place: str) -> None:
@@ -110,6 +113,18 @@ def check_class(folder: Path, place: str) -> None:
         raise UserError(f"{place}/{INDEX}: not valid JSON; copy the base model again") from None
     if name not in ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline"):
         raise UserError(f"{place}: a {name}; {SUPPORTED}")
+
+
+def schedule_problem(config: Mapping[str, Any]) -> str:
+    """Why a scheduler's configuration is not that of a diffusion model with discrete steps, else "".
+
+    Models of flow matching, of Karras et al.'s continuous noise levels and some distilled ones have no betas. diffusers
+    then takes those of another model without a word.
+    """
+    if "beta_schedule" in config or config.get("trained_betas") is not None:
+        return ""
+    name = config.get("_class_name", "scheduler")
+    return f"a {name} without betas (beta_schedule or trained_betas), so not of a model that learned to predict noise"
 
 
 def files_of(folder: Path) -> dict[str, Path]:

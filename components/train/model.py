@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from components.base_model import contents
 from components.base_model.layout import WEIGHTED
 from components.errors import UserError
 from components.progress import log
@@ -97,12 +98,7 @@ def _loaded(kind: Any, folder: Path, part: str, place: str, **how: Any) -> Any:
 def _weighted(kind: Any, folder: Path, part: str, place: str, **how: Any) -> Any:
     """A part with weights, all of which the folder holds and which are numbers; in evaluation mode."""
     model, found = _loaded(kind, folder, part, place, use_safetensors=True, output_loading_info=True, **how)
-    # The libraries fill them with random numbers.
-    if missing := sorted(found["missing_keys"]):
-        raise UserError(
-            f"{place}/{part}: {len(missing)} tensors that its config.json asks for are not in its weights "
-            f"({missing[0]}, …); the two are not of one model, or not complete: copy the base model again"
-        )
+    contents.refuse_missing(found["missing_keys"], f"{place}/{part}")
     if unused := sorted(found["unexpected_keys"]):
         log(f"{place}/{part}: {len(unused)} tensors are not used, its config.json knows none of them ({unused[0]}, …)")
     ends = ((name, torch.stack(weight.aminmax())) for name, weight in model.named_parameters())

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 
 from components.errors import SettingsError, UserError
 from components.settings import decode
@@ -91,6 +92,11 @@ def test_models_that_cannot_be_trained_are_refused_by_name(
     )
     with pytest.raises(UserError, match="'sample'"):
         run(base=sample)
+    flow = tmp_path / "flow"
+    shutil.copytree(tiny_base, flow)
+    FlowMatchEulerDiscreteScheduler().save_pretrained(flow / "scheduler")
+    with pytest.raises(UserError, match=r"scheduler_config\.json: a FlowMatchEulerDiscreteScheduler without betas"):
+        run(base=flow)
     pickled = tmp_path / "pickled"
     shutil.copytree(tiny_base, pickled)
     for file in (pickled / "unet").glob("*.safetensors"):

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from diffusers import FlowMatchEulerDiscreteScheduler
+from safetensors.torch import load_file, save_file
 
 from components import sampling
 from components.errors import UserError
@@ -63,6 +65,25 @@ def test_a_damaged_config_is_refused(file: str, key: str, value: object, tmp_pat
 def test_a_model_that_cannot_be_built_is_refused(file: str, key: str, value: object, tmp_path: Path) -> None:
     folder = edited(tmp_path, file, key, value)
     with pytest.raises(UserError, match="cannot be loaded"):
+        sampling.load(folder, "cpu")
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_that_are_not_all_there_are_not_made_up(part: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(BASE, tmp_path / "model"))
+    file = next((folder / part).glob("*.safetensors"))
+    tensors = load_file(file)
+    lost = sorted(tensors)[0]
+    del tensors[lost]
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=rf"{folder}/{part}: 1 tensors .* are not in its weights \({lost}"):
+        sampling.load(folder, "cpu")
+
+
+def test_a_model_that_flows_instead_of_taking_noise_away_is_refused(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(BASE, tmp_path / "model"))
+    FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler")
+    with pytest.raises(UserError, match="cannot be loaded .*FlowMatchEulerDiscreteScheduler without betas"):
         sampling.load(folder, "cpu")
 
 
