@@ -11,19 +11,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from math import ceil
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from components import jpeg_scans
 from components.errors import UserError
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 #: Bytes of memory that decoding one picture may take: 179 million pixels (Pillow's limit) of a PNG or a baseline JPEG,
 #: 170 million of a TIFF in one strip or a progressive JPEG, 75 million of a WebP.
 MOST = 1_200_000_000
+#: Scans of a JPEG: a decoder goes through all pixels for each. Programs write ten; libtiff reads as many at most.
+MOST_SCANS = 100
 #: Pixels of a side: a line-scan camera's images have many lines, each of which takes memory by itself.
 LONGEST = 1_000_000
 
@@ -88,6 +91,8 @@ def decode(image: Image.Image) -> Image.Image:
         MemoryError: when there is less memory than `peak`, which is not the picture's fault.
     """
     with _failures():
+        if isinstance(image, JpegImageFile) and _gathers(image) and jpeg_scans.more_than(MOST_SCANS, _file_of(image)):
+            raise Undecodable(f"refused (more than {MOST_SCANS} scans, each of which takes as long as all pixels do)")
         image.load()
     return image
 
@@ -168,7 +173,7 @@ def peak(image: Image.Image) -> int:
     pixels, codec = image.width * image.height, image.tile[0][0] if isinstance(image, ImageFile) and image.tile else ""
     if image.format == "WEBP":
         return pixels * _WEBP
-    if isinstance(image, JpegImageFile) and image.info.get("progressive"):
+    if isinstance(image, JpegImageFile) and _gathers(image):
         # All coefficients, two bytes each, before the first pixel.
         shares = [across * down for _, across, down, _ in image.layer]
         return kept(image) + 2 * pixels * sum(shares) // max(shares)
@@ -178,6 +183,17 @@ def peak(image: Image.Image) -> int:
     if codec in _IN_PYTHON:
         return kept(image) + 2 * pixels * (4 if image.mode == "I" else len(image.getbands()))
     return kept(image) + (pixels if image.format == "GIF" else 0)
+
+
+def _gathers(image: JpegImageFile) -> bool:
+    """Whether several scans make the picture: libjpeg then reads all of them before the first pixel."""
+    return bool(image.info.get("progressive")) or jpeg_scans.components_of_first(_file_of(image)) < image.layers
+
+
+def _file_of(image: ImageFile) -> BinaryIO:
+    """What a picture that is not decoded yet is read from."""
+    assert image.fp is not None
+    return cast(BinaryIO, image.fp)
 
 
 def _strip(image: TiffImageFile) -> int:

@@ -18,6 +18,7 @@ from components import decoding
 from components.crop.images import Unreadable, displayed_size, read_mask
 from tests.bench.pictures import bomb
 from tests.components.crop.pictures import read_rgb
+from tests.components.test_jpeg_scans import one_by_one
 from tests.conftest import ROOT
 
 
@@ -33,6 +34,7 @@ def _saved(form: str, **options: object) -> bytes:
         (_saved("PNG"), 4),
         (_saved("JPEG"), 4),
         (_saved("JPEG", progressive=True, subsampling=0), 10),
+        (one_by_one(_saved("JPEG", subsampling=0)), 10),
         (_saved("TIFF"), 4),
         (_saved("TIFF", compression="tiff_deflate", tiffinfo={278: 600}), 7),
         (_saved("TIFF", compression="tiff_deflate", tiffinfo={278: 60}), 4.3),
