@@ -25,7 +25,8 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
         ("crop", "flip answer", 0, {"went on"}),
         ("train", "flip request", 0, {"went on"}),
         ("train", "full disk", 0, {"refused"}),
-        ("evaluate", "memory", 0, {"refused"}),
+        # A library that cannot throw, for lack of memory, aborts: seldom, by what the parent left free on its heap.
+        ("evaluate", "memory", 1, {"refused", "tried again"}),
     ],
 )
 def test_a_disturbed_step_ends_with_the_undisturbed_result(
