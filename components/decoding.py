@@ -25,7 +25,7 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 #: Bytes of memory that decoding one picture may take: 179 million pixels (Pillow's limit) of a PNG or a baseline JPEG,
 #: 170 million of a TIFF in one strip or a progressive JPEG, 75 million of a WebP.
 MOST = 1_200_000_000
-#: Scans of a JPEG: a decoder goes through all pixels for each. Programs write ten; libtiff reads as many at most.
+#: Scans of a JPEG: decoding goes over the whole picture for each. Programs write 6 to 18; libtiff has the same limit.
 MOST_SCANS = 100
 #: Pixels of a side: a line-scan camera's images have many lines, each of which takes memory by itself.
 LONGEST = 1_000_000
@@ -91,8 +91,8 @@ def decode(image: Image.Image) -> Image.Image:
         MemoryError: when there is less memory than `peak`, which is not the picture's fault.
     """
     with _failures():
-        if isinstance(image, JpegImageFile) and _gathers(image) and jpeg_scans.more_than(MOST_SCANS, _file_of(image)):
-            raise Undecodable(f"refused (more than {MOST_SCANS} scans, each of which takes as long as all pixels do)")
+        if isinstance(image, JpegImageFile) and image.fp is not None:
+            _check_scans(image, cast(BinaryIO, image.fp))
         image.load()
     return image
 
@@ -166,14 +166,14 @@ def kept(image: Image.Image) -> int:
 
 
 def peak(image: Image.Image) -> int:
-    """Bytes of memory that decoding takes at most, by what the header says; what stays afterwards is `kept`.
+    """Bytes of memory that decoding takes at most, by what the header says, asked before; what stays is `kept`.
 
     Measured with Pillow 12.3 (``python -m tests.bench.pictures``).
     """
     pixels, codec = image.width * image.height, image.tile[0][0] if isinstance(image, ImageFile) and image.tile else ""
     if image.format == "WEBP":
         return pixels * _WEBP
-    if isinstance(image, JpegImageFile) and _gathers(image):
+    if isinstance(image, JpegImageFile) and image.fp is not None and _gathers(image, cast(BinaryIO, image.fp)):
         # All coefficients, two bytes each, before the first pixel.
         shares = [across * down for _, across, down, _ in image.layer]
         return kept(image) + 2 * pixels * sum(shares) // max(shares)
@@ -185,15 +185,14 @@ def peak(image: Image.Image) -> int:
     return kept(image) + (pixels if image.format == "GIF" else 0)
 
 
-def _gathers(image: JpegImageFile) -> bool:
+def _gathers(image: JpegImageFile, file: BinaryIO) -> bool:
     """Whether several scans make the picture: libjpeg then reads all of them before the first pixel."""
-    return bool(image.info.get("progressive")) or jpeg_scans.components_of_first(_file_of(image)) < image.layers
+    return bool(image.info.get("progressive")) or jpeg_scans.components_of_first(file) < image.layers
 
 
-def _file_of(image: ImageFile) -> BinaryIO:
-    """What a picture that is not decoded yet is read from."""
-    assert image.fp is not None
-    return cast(BinaryIO, image.fp)
+def _check_scans(image: JpegImageFile, file: BinaryIO) -> None:
+    if _gathers(image, file) and jpeg_scans.more_than(MOST_SCANS, file):
+        raise Undecodable(f"refused (more than {MOST_SCANS} scans, and decoding goes over the whole picture for each)")
 
 
 def _strip(image: TiffImageFile) -> int:

@@ -1,60 +1,64 @@
 """The scans of a JPEG file, found without decoding it (ITU-T T.81, annex B).
 
-A decoder goes through all pixels for each scan, and a scan may take a hundred bytes. Not covered: what scans hold.
+A decoder goes over the whole picture for each scan, and a scan may take a hundred bytes. Not covered: what scans hold.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import BinaryIO
 
-# Bytes read at a time: few where markers follow each other, as in a file of nothing else.
-_FEW, _MANY = 1 << 9, 1 << 16
+_BLOCK = 1 << 16
 _START_OF_SCAN, _END = 0xDA, 0xD9
-#: A marker; not the zero that stands for the byte 255 among pixels, nor what libjpeg passes over there: restarts, and
-#: markers that are reserved.
+#: A marker that ends the picture or has a length; not 255 and 0, which stand for a byte 255 among pixels, nor those
+#: without a length (restarts) or that libjpeg knows no length of.
 _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+#: Bytes behind a marker: a segment's length, and of a scan the number of its components.
+_HEAD = 3
 
 
 def components_of_first(file: BinaryIO) -> int:
     """Number of components in the first scan, 0 where there is none; the file's position is kept."""
-    return next(_scans(file), 0)
+    with closing(_scans(file)) as scans:
+        return next(scans, 0)
 
 
 def more_than(most: int, file: BinaryIO) -> bool:
     """Whether there are more scans than `most`; the file's position is kept."""
-    return any(number >= most for number, _ in enumerate(_scans(file)))
+    with closing(_scans(file)) as scans:
+        return any(number >= most for number, _ in enumerate(scans))
 
 
-def _scans(file: BinaryIO) -> Iterator[int]:
+def _scans(file: BinaryIO) -> Generator[int, None, None]:
     """Number of components of each scan, in the order of the file."""
-    before = file.tell()
+    before, found = file.tell(), False
     try:
-        file.seek(0)
-        for marker in _markers(file):
-            if marker == _START_OF_SCAN:
-                head = file.read(3)
-                file.seek(-len(head), os.SEEK_CUR)
-                yield head[2] if len(head) == 3 else 0
-            length = int.from_bytes(file.read(2), "big")
-            file.seek(max(length - 2, 0), os.SEEK_CUR)
+        for marker, head in _markers(file):
+            if marker == _START_OF_SCAN and len(head) == _HEAD:
+                found = True
+                yield head[2]
+            elif marker == _END and found:
+                # Before the first scan, it ends tables that stand alone (B.5), and libjpeg reads on.
+                return
     finally:
         file.seek(before)
 
 
-def _markers(file: BinaryIO) -> Iterator[int]:
-    """Second byte of each marker; the file then stands behind it. The caller may move it further."""
-    size = _FEW
-    while block := file.read(size):
-        if found := _MARKER.search(block):
-            file.seek(found.end() - len(block), os.SEEK_CUR)
-            if (marker := block[found.end() - 1]) == _END:
-                return
-            yield marker
-            size = _FEW
+def _markers(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Second byte of each marker, and the `_HEAD` bytes behind it; fewer where the file ends."""
+    at, block = 0, b" " * _BLOCK
+    while len(block) == _BLOCK:
+        file.seek(at)
+        block, place = file.read(_BLOCK), 0
+        while found := _MARKER.search(block, place):
+            if found.end() + _HEAD > len(block) == _BLOCK:
+                break
+            marker, head = block[found.end() - 1], block[found.end() : found.end() + _HEAD]
+            yield marker, head
+            place = found.end() + (0 if marker == _END else int.from_bytes(head[:2], "big"))
+        if found:
+            at += found.start()
         else:
-            if block.endswith(b"\xff") and len(block) > 1:
-                file.seek(-1, os.SEEK_CUR)
-            size = min(2 * size, _MANY)
+            at += max(place, len(block) - block.endswith(b"\xff"))

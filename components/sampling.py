@@ -65,15 +65,16 @@ def load(folder: Path, device: str | None = None) -> Model:
     contents.check(files_of(folder), str(folder))
     offline: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
 
-    def whole(kind: Any, part: str, **types: torch.dtype) -> Any:
+    def network_of(kind: Any, part: str, **types: torch.dtype) -> Any:
+        """A part with weights, all of which the folder holds."""
         network, found = kind.from_pretrained(folder / part, output_loading_info=True, **types, **offline)
         contents.refuse_missing(found["missing_keys"], f"{folder}/{part}")
         return network
 
     try:
-        text_encoder = whole(CLIPTextModel, "text_encoder", dtype=dtype)
-        unet = whole(UNet2DConditionModel, "unet", torch_dtype=dtype)
-        vae = whole(AutoencoderKL, "vae", torch_dtype=torch.float32)
+        text_encoder = network_of(CLIPTextModel, "text_encoder", dtype=dtype)
+        unet = network_of(UNet2DConditionModel, "unet", torch_dtype=dtype)
+        vae = network_of(AutoencoderKL, "vae", torch_dtype=torch.float32)
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
         scheduler = solver(folder)
     except (*_NOT_THE_FILES, UserError):

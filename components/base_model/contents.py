@@ -1,8 +1,8 @@
 """Whether the files of a base model are what their names say, as far as their beginnings tell; no library is needed.
 
 Found are the pointers that a clone without Git LFS leaves in place of weights, files cut short, and JSON that is none.
-Not covered: what the tensors hold, and whether they fit the configuration; that shows when they are loaded, which
-`refuse_missing` then speaks of.
+Not covered: what the tensors hold, and whether they fit the configuration; that shows when they are loaded, and
+`refuse_missing` is for tensors that turn out to be missing then.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def check(files: Mapping[str, Path], place: str) -> None:
 
 
 def refuse_missing(missing: Iterable[str], place: str) -> None:
-    """Refuse a network for which a folder does not hold all weights: the libraries fill them with random numbers.
+    """Refuse a network for which a folder does not hold all weights; libraries fill them with what comes to hand.
 
     Args:
         missing: names of the tensors, as ``from_pretrained`` gives them with ``output_loading_info``.
@@ -73,9 +73,10 @@ def refuse_missing(missing: Iterable[str], place: str) -> None:
         UserError: naming one of them.
     """
     if names := sorted(missing):
+        shown = names[0] if len(names) == 1 else f"{names[0]}, …"
         raise UserError(
-            f"{place}: {len(names)} tensors that its config.json asks for are not in its weights ({names[0]}, …); the "
-            "two are not of one model, or not complete: copy the model again"
+            f"{place}: its weights lack {len(names)} of the tensors that its config.json asks for ({shown}); the two "
+            "are not of one model, or not complete: copy the model again"
         )
 
 

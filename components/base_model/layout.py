@@ -31,9 +31,9 @@ def _weights(component: str) -> tuple[str, str]:
     return f"{stem}.safetensors", f"{stem}-?????-of-?????.safetensors"
 
 
-SCHEDULE = "scheduler/scheduler_config.json"
+_SCHEDULER = "scheduler/scheduler_config.json"
 #: JSON files without which a component cannot be loaded.
-_CONFIGS = (SCHEDULE, *(f"{component}/config.json" for component in _STEMS))
+_CONFIGS = (_SCHEDULER, *(f"{component}/config.json" for component in _STEMS))
 #: Files that hold a tokenizer's words, in either form.
 _VOCABULARIES = (("tokenizer/tokenizer.json",), ("tokenizer/vocab.json", "tokenizer/merges.txt"))
 
@@ -96,8 +96,8 @@ def check_folder(folder: Path, place: str = "") -> None:
     check((path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()), place)
     check_class(folder, place)
     contents.check(files_of(folder), place)
-    if problem := schedule_problem(parse_json((folder / SCHEDULE).read_bytes())):
-        raise UserError(f"{place}/{SCHEDULE}: {problem}; {SUPPORTED}")
+    if problem := schedule_problem(parse_json((folder / _SCHEDULER).read_bytes())):
+        raise UserError(f"{place}/{_SCHEDULER}: {problem}")
 
 
 def check_class(folder: Path, place: str) -> None:
@@ -116,15 +116,17 @@ def check_class(folder: Path, place: str) -> None:
 
 
 def schedule_problem(config: Mapping[str, Any]) -> str:
-    """Why a scheduler's configuration is not that of a diffusion model with discrete steps, else "".
+    """Why a scheduler's configuration is not that of a model which was trained with betas, else "".
 
-    Models of flow matching, of Karras et al.'s continuous noise levels and some distilled ones have no betas. diffusers
-    then takes those of another model without a word.
+    Flow matching and EDM (Karras et al. 2022) have none; diffusers would take its default ones, and say nothing.
     """
     if "beta_schedule" in config or config.get("trained_betas") is not None:
         return ""
     name = config.get("_class_name", "scheduler")
-    return f"a {name} without betas (beta_schedule or trained_betas), so not of a model that learned to predict noise"
+    return (
+        f"a {name} without betas (beta_schedule or trained_betas), as flow matching has it; if this is Stable "
+        "Diffusion 1.x or 2.x, copy its scheduler_config.json again"
+    )
 
 
 def files_of(folder: Path) -> dict[str, Path]:

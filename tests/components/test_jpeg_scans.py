@@ -47,11 +47,15 @@ def count(data: bytes) -> int:
     return number
 
 
+def first(data: bytes) -> int:
+    return jpeg_scans.components_of_first(io.BytesIO(data))
+
+
 def test_scans_are_counted_as_pillow_writes_them() -> None:
     assert [count(_jpeg()), count(_jpeg(progressive=True))] == [1, 10]
     assert count(_repeated(_jpeg(progressive=True), 5)) == 15
     assert count(one_by_one(_jpeg())) == 3
-    assert [jpeg_scans.components_of_first(io.BytesIO(data)) for data in (_jpeg(), one_by_one(_jpeg()))] == [3, 1]
+    assert [first(data) for data in (_jpeg(), one_by_one(_jpeg()), _jpeg()[:300])] == [3, 1, 0]
 
 
 def test_what_other_segments_hold_is_no_scan_and_no_end() -> None:
@@ -65,6 +69,29 @@ def test_what_other_segments_hold_is_no_scan_and_no_end() -> None:
     assert count(data + data) == 10
 
 
+TABLES = b"\xff\xd8" + _comment(b"no table") + END
+
+
+@pytest.mark.parametrize("before", [TABLES, TABLES * 3, b"\xff\xd8\xff\xd9"])
+def test_tables_that_stand_alone_end_before_the_picture(before: bytes, tmp_path: Path) -> None:
+    """ITU-T T.81, B.5. libjpeg reads on behind them."""
+    assert [count(before + _jpeg(progressive=True)), first(before + _jpeg())] == [10, 3]
+    with decoding.opened(io.BytesIO(before + _jpeg())) as image:
+        assert decoding.peak(image) == 64 * 64 * 4
+        assert decoding.decode(image).tobytes() == Image.open(io.BytesIO(_jpeg())).tobytes()
+    with (
+        pytest.raises(decoding.Undecodable, match="more than 100 scans"),
+        decoding.opened(io.BytesIO(before + _repeated(_jpeg(progressive=True), 91))) as image,
+    ):
+        decoding.decode(image)
+
+
+def test_a_picture_that_is_decoded_is_not_looked_at_again() -> None:
+    with decoding.opened(io.BytesIO(one_by_one(_jpeg()))) as image:
+        pixels = decoding.decode(image).tobytes()
+        assert decoding.decode(image).tobytes() == pixels
+
+
 @pytest.mark.parametrize("at", [0, 1, 2, 3])
 def test_scans_are_found_wherever_a_block_ends(at: int) -> None:
     head, scan = _jpeg()[:2], START + struct.pack(">HBBBBBB", 8, 1, 1, 0, 0, 63, 0)
@@ -76,7 +103,7 @@ def test_scans_are_found_wherever_a_block_ends(at: int) -> None:
 @pytest.mark.parametrize("data", [b"", b"\xff", b"\xff\xd8", START, START + b"\0", START + b"\0\x08", _jpeg()[:300]])
 def test_files_that_are_cut_short_end(data: bytes) -> None:
     assert not jpeg_scans.more_than(1, io.BytesIO(data))
-    assert jpeg_scans.components_of_first(io.BytesIO(data)) == 0
+    assert first(data) == 0
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from components.base_model import contents
 from components.documents import parse_json
 from components.errors import UserError
 from components.extractor import resized
 from components.storage import digest_of, sha256_file
 
 _BATCH = 8
+#: Tensors of training alone, which some copies leave out.
+_NOT_MEASURED_WITH = {"embeddings.mask_token", "logit_scale"}
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
@@ -123,6 +126,10 @@ class Clip(_Transformer):
 
 def _loaded(kind: Any, folder: Path) -> Any:
     try:
-        return kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        model, found = kind.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"{folder}: no {kind.__name__} in safetensors ({str(error).splitlines()[0]})") from None
+    contents.refuse_missing(set(found["missing_keys"]) - _NOT_MEASURED_WITH, str(folder))
+    return model

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from components.artifacts import SPLITS, Split
@@ -206,6 +207,27 @@ def test_places(tmp_path: Path, store: Store, clip_folder: Path, monkeypatch: py
     ):
         with pytest.raises(UserError, match=said):
             fetch(absent, tmp_path)
+
+
+@pytest.mark.parametrize("kind", [Clip, DinoV2])
+def test_weights_that_are_not_all_there_are_not_made_up(
+    kind: type[Clip | DinoV2], clip_folder: Path, dino_folder: Path, tmp_path: Path
+) -> None:
+    folder, unused, needed = {
+        Clip: (clip_folder, "logit_scale", "visual_projection.weight"),
+        DinoV2: (dino_folder, "embeddings.mask_token", "layernorm.bias"),
+    }[kind]
+    shutil.copytree(folder, tmp_path / "copy")
+    file = tmp_path / "copy" / "model.safetensors"
+    tensors = load_file(file)
+    del tensors[unused]
+    save_file(tensors, file, metadata={"format": "pt"})
+    images = random_images(2, 32)
+    assert np.array_equal(kind(tmp_path / "copy").features(images), kind(folder).features(images))
+    del tensors[needed]
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=rf"copy: its weights lack 1 of the tensors .* \({needed}\)"):
+        kind(tmp_path / "copy")
 
 
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:

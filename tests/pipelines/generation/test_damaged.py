@@ -76,7 +76,7 @@ def test_weights_that_are_not_all_there_are_not_made_up(part: str, tmp_path: Pat
     lost = sorted(tensors)[0]
     del tensors[lost]
     save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises(UserError, match=rf"{folder}/{part}: 1 tensors .* are not in its weights \({lost}"):
+    with pytest.raises(UserError, match=rf"{folder}/{part}: its weights lack 1 of the tensors .* \({lost}\)"):
         sampling.load(folder, "cpu")
 
 
