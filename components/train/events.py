@@ -8,7 +8,6 @@ Objects in a store cannot be appended to; TensorBoard reads a folder's files one
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -16,16 +15,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
 
 from components.artifacts import EVENTS
 from components.progress import log
 from components.storage import Store
 from components.train.history import History
 from components.train.uploads import OUTAGE_SECONDS, persistently
-
-# It says of each number that is none that it is none.
-logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,8 @@ class Events:
                 self._times[number - self._first],
                 {
                     "loss": history.losses[number - 1],
-                    "gradient norm": history.norms[number - 1],
-                    "learning rate": history.rates[number - 1],
+                    "gradient_norm": history.norms[number - 1],
+                    "learning_rate": history.rates[number - 1],
                 },
             )
             for number in range(first, self._next)
@@ -82,9 +80,15 @@ class Events:
 
 
 def _written(steps: Sequence[_Step], folder: Path) -> Path:
-    with SummaryWriter(str(folder)) as writer:
-        for step in steps:
-            for name, value in step.scalars.items():
-                writer.add_scalar(name, value, step.number, walltime=step.time)
+    """A file of events below `folder`, one for each step.
+
+    Not by tensorboardX's `SummaryWriter`, which has a thread and a queue for each file: training waits for Python's
+    lock each time that one of them has it.
+    """
+    writer = EventsWriter(str(folder / "events"))
+    for step in steps:
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in step.scalars.items()]
+        writer.write_event(Event(step=step.number, wall_time=step.time, summary=Summary(value=values)))
+    writer.close()
     [file] = folder.iterdir()
     return file

@@ -39,6 +39,8 @@ from components.artifacts import Crop
 from components.storage import Store
 from components.train import batches, data, fit, loop, model
 from components.train.config import TrainConfig
+from components.train.events import Events
+from components.train.history import History
 from components.train.run import Run
 from components.train.uploads import Uploads
 from pipelines.embedded_store import EmbeddedStore
@@ -221,20 +223,29 @@ def child(what: str, base: Path, batch: int) -> None:
 
 
 def publishing(base: Path, folder: Path, listed: list[Crop], pairs: int) -> None:
-    """25 steps while a checkpoint and a state are sent, and 25 while none are, in turns; each pair is compared."""
+    """25 steps while all that is due is sent, and 25 while nothing is, in turns; each pair is compared.
+
+    Due are a checkpoint, a state, and the events of all steps since the last.
+    """
     ours = trainer(base, folder, listed, settings(8, max_train_steps=1_000_000))
-    ours.step()
     with tempfile.TemporaryDirectory(prefix="bench-store-") as temporary, EmbeddedStore(Path(temporary)) as server:
         os.environ.update(server.environ)
         run = Run(Store.from_env(server.uri), "bench", limit=2)
+        history, events = History(), Events(run.reports, run.attempt, ours.done)
+
+        def step() -> None:
+            events.begin()
+            history.add(*ours.step(), ours.scheduler.get_last_lr()[0])
 
         def steps(publish: bool) -> dict[str, float]:
             with Uploads() as uploads:
                 wall, own, all_threads, its = time.perf_counter(), time.thread_time(), time.process_time(), cpu(server)
+                history.read()
                 if publish:
-                    uploads.submit(fit.upload(run, ours, ours.snapshot(True, True), {}))
+                    snapshot = ours.snapshot(True, True)
+                    uploads.submit(events.upload(history), fit.upload(run, ours, snapshot, history.data()))
                 for _ in range(25):
-                    ours.step()
+                    step()
                 wall, own = time.perf_counter() - wall, time.thread_time() - own
                 trained = time.perf_counter()
                 uploads.ready()
@@ -242,6 +253,7 @@ def publishing(base: Path, folder: Path, listed: list[Crop], pairs: int) -> None
             others = time.process_time() - all_threads - own
             return {"wall": wall, "own": own, "client": others, "server": cpu(server) - its, "late": late}
 
+        step()
         steps(True)
         found = [(steps(False), steps(True)) for _ in range(pairs)]
     checkpoint = sum(p.numel() * 4 for p in ours.parameters)
