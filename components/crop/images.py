@@ -174,7 +174,7 @@ def read_mask(path: Path) -> np.ndarray:
     lowest = half if highest >= half else 1
     mask = np.empty((read.height, read.width), bool)
     for top, bottom in read.strips():
-        mask[top:bottom] = _values(read, top, bottom) >= lowest
+        np.greater_equal(_values(read, top, bottom), lowest, out=mask[top:bottom])
     read.stored.close()
     return mask
 

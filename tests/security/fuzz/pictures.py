@@ -1,7 +1,10 @@
-"""How good pictures are made into others that decoders read on: PNG chunks with a valid check sum, TIFF's tags."""
+"""How good pictures are made into others that decoders read on: PNG's chunks with a valid check sum, JPEG's segments,
+TIFF's tags.
+"""
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from random import Random
@@ -11,6 +14,11 @@ _KINDS = [
     *(b"iCCP", b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"PLTE", b"IDAT", b"IHDR", b"pHYs", b"cHRM", b"gAMA"),
     *(b"sRGB", b"acTL", b"fcTL", b"fdAT", b"cICP", b"sBIT", b"bKGD", b"hIST", b"tIME"),
 ]
+#: Tables that stand alone, comments, restarts, a number of lines, a reserved marker, the end.
+_SEGMENTS = (
+    *(b"\xff\xd8\xff\xd9", b"\xff\xfe\0\2", b"\xff\xfe\0\6\xff\xda\xff\xd9", b"\xff\xdd\0\4\0\1", b"\xff\xd0"),
+    *(b"\xff\xdc\0\4\xff\xff", b"\xff\x02", b"\xff\xd9"),
+)
 _CONTENT = (b"", b"\0", b"a\0\0", b"\xff" * 5, b"II*\0\x08\0\0\0\xff\xff", b"\0" * 33, b"a\0\1\0\0\0zz")
 _NUMBERS = (0, 1, 2, 3, 5, 12, 255, 256, 65_535, 65_536, 0x7FFFFFFF, 0xFFFFFFFF)
 #: Two bytes of the tags that decide how pixels are read: sizes, bits, compression, strips, orientation, and others.
@@ -18,9 +26,11 @@ _TAGS = (256, 257, 258, 259, 262, 273, 274, 277, 278, 279, 284, 317, 320, 322, 3
 
 
 def other_picture(data: bytes, random: Random) -> bytes:
-    """`data` with one change that keeps a PNG or TIFF file whole; as it is where it is neither."""
+    """`data` with one change that keeps a PNG, JPEG or TIFF file whole; as it is where it is none of them."""
     if data.startswith(_SIGNATURE):
         return _other_png(data, random)
+    if data.startswith(b"\xff\xd8"):
+        return _other_jpeg(data, random)
     if data[:4] in (b"II*\0", b"MM\0*"):
         return _other_tiff(data, random)
     return data
@@ -51,6 +61,24 @@ def _other_png(data: bytes, random: Random) -> bytes:
         struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
         for kind, content in chunks
     )
+
+
+def _other_jpeg(data: bytes, random: Random) -> bytes:
+    # Each with what follows it: a scan with its pixels.
+    segments = re.split(rb"(?=\xff[\xc0-\xcf\xd9-\xfe])", data)
+    place = random.randrange(len(segments))
+    change = random.randrange(4)
+    if change == 0:
+        segments[place : place + 1] = [segments[place]] * random.choice((2, 3, 10, 120))
+    elif change == 1:
+        del segments[place]
+    elif change == 2:
+        segments.insert(random.randrange(len(segments) + 1), random.choice((*_SEGMENTS, segments[place])))
+    elif len(segments[place]) > 4:
+        changed = bytearray(segments[place])
+        changed[random.randrange(2, min(len(changed), 20))] = random.randrange(256)
+        segments[place] = bytes(changed)
+    return b"".join(segments)
 
 
 def _other_tiff(data: bytes, random: Random) -> bytes:

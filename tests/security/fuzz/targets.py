@@ -146,14 +146,15 @@ def _cut(path: Path) -> None:
 def _image(data: bytes, folder: Path) -> object:
     path = folder / "image.png"
     path.write_bytes(data)
-    wrong: list[Unreadable] = []
+    wrong = ""
     for read_image in (displayed_size, _cut, read_mask):
         try:
             read_image(path)
         except Unreadable as error:
-            wrong.append(error)
+            # As the step does it: the error itself would keep what libwebp has taken.
+            wrong = str(error)
     if wrong:
-        raise UserError(str(wrong[-1]))
+        raise UserError(wrong)
     return None
 
 
@@ -162,9 +163,9 @@ def _image_seeds() -> list[bytes]:
 
     pixels = np.arange(12 * 9 * 3, dtype=np.uint8).reshape(12, 9, 3)
     found = []
-    for form in ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM"):
+    for form in ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "progressive JPEG"):
         buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, form)
+        Image.fromarray(pixels).save(buffer, form.split()[-1], progressive=form.startswith("progressive"))
         found.append(buffer.getvalue())
     return found
 
