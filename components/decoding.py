@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from math import ceil
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
@@ -91,8 +91,10 @@ def decode(image: Image.Image) -> Image.Image:
         MemoryError: when there is less memory than `peak`, which is not the picture's fault.
     """
     with _failures():
-        if isinstance(image, JpegImageFile) and image.fp is not None:
-            _check_scans(image, cast(BinaryIO, image.fp))
+        if (file := _of_several_scans(image)) and jpeg_scans.more_than(MOST_SCANS, file):
+            raise Undecodable(
+                f"refused (more than {MOST_SCANS} scans, and decoding goes over the whole picture for each)"
+            )
         image.load()
     return image
 
@@ -173,7 +175,7 @@ def peak(image: Image.Image) -> int:
     pixels, codec = image.width * image.height, image.tile[0][0] if isinstance(image, ImageFile) and image.tile else ""
     if image.format == "WEBP":
         return pixels * _WEBP
-    if isinstance(image, JpegImageFile) and image.fp is not None and _gathers(image, cast(BinaryIO, image.fp)):
+    if isinstance(image, JpegImageFile) and _of_several_scans(image):
         # All coefficients, two bytes each, before the first pixel.
         shares = [across * down for _, across, down, _ in image.layer]
         return kept(image) + 2 * pixels * sum(shares) // max(shares)
@@ -185,14 +187,12 @@ def peak(image: Image.Image) -> int:
     return kept(image) + (pixels if image.format == "GIF" else 0)
 
 
-def _gathers(image: JpegImageFile, file: BinaryIO) -> bool:
-    """Whether several scans make the picture: libjpeg then reads all of them before the first pixel."""
-    return bool(image.info.get("progressive")) or jpeg_scans.components_of_first(file) < image.layers
-
-
-def _check_scans(image: JpegImageFile, file: BinaryIO) -> None:
-    if _gathers(image, file) and jpeg_scans.more_than(MOST_SCANS, file):
-        raise Undecodable(f"refused (more than {MOST_SCANS} scans, and decoding goes over the whole picture for each)")
+def _of_several_scans(image: Image.Image) -> IO[bytes] | None:
+    """The file of a JPEG that is not decoded yet and whose scans libjpeg all reads before the first pixel."""
+    if not isinstance(image, JpegImageFile) or image.fp is None:
+        return None
+    several = image.info.get("progressive") or jpeg_scans.components_of_first(image.fp) < image.layers
+    return image.fp if several else None
 
 
 def _strip(image: TiffImageFile) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from typing import BinaryIO
+from typing import IO
 
 _BLOCK = 1 << 16
 _START_OF_SCAN, _END = 0xDA, 0xD9
@@ -19,19 +19,19 @@ _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 _HEAD = 3
 
 
-def components_of_first(file: BinaryIO) -> int:
+def components_of_first(file: IO[bytes]) -> int:
     """Number of components in the first scan, 0 where there is none; the file's position is kept."""
     with closing(_scans(file)) as scans:
         return next(scans, 0)
 
 
-def more_than(most: int, file: BinaryIO) -> bool:
+def more_than(most: int, file: IO[bytes]) -> bool:
     """Whether there are more scans than `most`; the file's position is kept."""
     with closing(_scans(file)) as scans:
         return any(number >= most for number, _ in enumerate(scans))
 
 
-def _scans(file: BinaryIO) -> Generator[int, None, None]:
+def _scans(file: IO[bytes]) -> Generator[int, None, None]:
     """Number of components of each scan, in the order of the file."""
     before, found = file.tell(), False
     try:
@@ -46,7 +46,7 @@ def _scans(file: BinaryIO) -> Generator[int, None, None]:
         file.seek(before)
 
 
-def _markers(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+def _markers(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """Second byte of each marker, and the `_HEAD` bytes behind it; fewer where the file ends."""
     at, block = 0, b" " * _BLOCK
     while len(block) == _BLOCK:

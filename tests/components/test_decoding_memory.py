@@ -17,8 +17,7 @@ from PIL import Image
 from components import decoding
 from components.crop.images import Unreadable, displayed_size, read_mask
 from tests.bench.pictures import bomb
-from tests.components.crop.pictures import read_rgb
-from tests.components.test_jpeg_scans import one_by_one
+from tests.components.crop.pictures import one_by_one, read_rgb
 from tests.conftest import ROOT
 
 

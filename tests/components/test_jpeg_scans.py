@@ -12,7 +12,7 @@ from PIL import Image
 
 from components import decoding, jpeg_scans
 from components.crop.images import Unreadable, displayed_size, read_mask
-from tests.components.crop.pictures import read_rgb
+from tests.components.crop.pictures import one_by_one, read_rgb
 
 START, END = b"\xff\xda", b"\xff\xd9"
 
@@ -27,12 +27,6 @@ def _jpeg(side: int = 64, **options: object) -> bytes:
 def _repeated(data: bytes, times: int) -> bytes:
     """A progressive JPEG with its last scan repeated, as a decoder takes it."""
     return data[:-2] + data[data.rindex(START) : -2] * times + END
-
-
-def one_by_one(data: bytes, rounds: int = 1) -> bytes:
-    """A sequential JPEG with the header of `data` and, for each component by itself, a scan that ends early."""
-    scans = [START + struct.pack(">HBBBBBB", 8, 1, c, 0x11 if c > 1 else 0, 0, 63, 0) for c in (1, 2, 3)]
-    return data[: data.index(START)] + b"".join(scans) * rounds + END
 
 
 def _comment(text: bytes) -> bytes:
